@@ -1,0 +1,1 @@
+"""Tables: the collection's schema, its files, how it is built and found."""

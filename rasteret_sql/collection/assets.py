@@ -1,0 +1,161 @@
+"""From a user's table of records to what must be indexed: ids, times, and per band the file and the sample in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rasteret_sql.errors import InvalidArgument, listing, near
+
+CONTRACT = ("id", "datetime", "geometry", "assets", "bbox", "proj:epsg", "crs", "year", "month")
+"""Columns that a build writes itself; a user's column of the same name serves as input (id, datetime, assets, crs) or gives way."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """The arguments of ``rasteret_build_from_table``."""
+
+    column_map: Mapping[str, str] = field(default_factory=dict)
+    href_column: str | None = None
+    band_index_map: Mapping[str, int] | None = None
+    band_columns: Mapping[str, str] | None = None
+    band_codes: Sequence[str] | None = None
+    url_rewrite: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetTable:
+    """What to index. ``assets[band]`` holds (hrefs, samples) by record; ``bands`` None means: every sample of the one file, named b1…bn."""
+
+    ids: list[str]
+    datetimes: pa.Array
+    hrefs: dict[str, list[str | None]]
+    samples: dict[str, list[int]]
+    crs: list[str | None]
+    extra: pa.Table
+    every_sample: bool = False
+
+
+def read_assets(table: pa.Table, options: TableOptions) -> AssetTable:
+    """Check the table against the options and take its columns apart."""
+    renamed = _renamed(table, options.column_map)
+    names = set(renamed.column_names)
+    if "id" not in names:
+        raise InvalidArgument(f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}")
+    hrefs, samples, used, every_sample = _bands(renamed, options)
+    hrefs = {band: [rewrite(href, options.url_rewrite) for href in column] for band, column in hrefs.items()}
+    ids = pc.cast(renamed["id"], pa.string()).to_pylist()
+    if None in ids:
+        raise InvalidArgument(f"column 'id' is NULL in row {ids.index(None) + 1}; every record needs an id")
+    extra = [name for name in renamed.column_names if name not in CONTRACT and name not in used and not name.endswith("_metadata")]
+    return AssetTable(
+        ids=ids,
+        datetimes=_datetimes(renamed["datetime"]) if "datetime" in names else pa.nulls(len(renamed), pa.timestamp("us")),
+        hrefs=hrefs,
+        samples=samples,
+        crs=renamed["crs"].to_pylist() if "crs" in names else [None] * len(renamed),
+        extra=renamed.select(extra),
+        every_sample=every_sample,
+    )
+
+
+def rewrite(href: str | None, patterns: Mapping[str, str]) -> str | None:
+    """The href with the first matching prefix exchanged."""
+    for prefix, other in patterns.items() if href else ():
+        if href is not None and href.startswith(prefix):
+            return other + href[len(prefix) :]
+    return href
+
+
+def _renamed(table: pa.Table, column_map: Mapping[str, str]) -> pa.Table:
+    for source in column_map:
+        if source not in table.column_names:
+            raise InvalidArgument(f"column_map names no column {source!r}{near(source, table.column_names)}; columns: {listing(table.column_names)}")
+    targets = set(column_map.values())
+    kept = [name for name in table.column_names if name in column_map or name not in targets]
+    return table.select(kept).rename_columns([column_map.get(name, name) for name in kept])
+
+
+Bands = tuple[dict[str, list[str | None]], dict[str, list[int]], set[str], bool]
+
+
+def _bands(table: pa.Table, options: TableOptions) -> Bands:
+    """Hrefs and samples per band, the columns used up, and whether the bands are yet to be found in the files."""
+    if options.href_column is not None:
+        hrefs = _strings(table, options.href_column, "href_column")
+        if options.band_index_map:
+            for band, index in options.band_index_map.items():
+                if not isinstance(index, int) or index < 0:
+                    raise InvalidArgument(f"band_index_map: {band!r} has index {index!r}; 0-based positions in the file are valid")
+            return dict.fromkeys(options.band_index_map, hrefs), _samples(options.band_index_map, len(table)), set(), False
+        return {"": hrefs}, {"": [0] * len(table)}, set(), True
+    if options.band_columns:
+        found = {band: _strings(table, column, "band_columns") for band, column in options.band_columns.items()}
+        return found, {band: [0] * len(table) for band in found}, set(options.band_columns.values()), False
+    if "assets" in table.column_names:
+        hrefs_by_band, samples_by_band = _struct_assets(table["assets"].combine_chunks(), options)
+        return hrefs_by_band, samples_by_band, set(), False
+    raise InvalidArgument(
+        "the table names no files: give href_column := '<column>' (with band_index_map for several bands), "
+        f"band_columns := {{'<band>': '<column>'}}, or an 'assets' column; columns: {listing(table.column_names)}"
+    )
+
+
+def _samples(index_map: Mapping[str, int], count: int) -> dict[str, list[int]]:
+    return {band: [index] * count for band, index in index_map.items()}
+
+
+def _strings(table: pa.Table, column: str, argument: str) -> list[str | None]:
+    if column not in table.column_names:
+        raise InvalidArgument(f"{argument} names no column {column!r}{near(column, table.column_names)}; columns: {listing(table.column_names)}")
+    values: list[Any] = table[column].to_pylist()
+    return [None if value in (None, "") else str(value) for value in values]
+
+
+def _struct_assets(assets: pa.Array, options: TableOptions) -> tuple[dict[str, list[str | None]], dict[str, list[int]]]:
+    if not pa.types.is_struct(assets.type):
+        raise InvalidArgument(f"column 'assets' is {assets.type}; STRUCT(band STRUCT(href VARCHAR, band_index BIGINT), …) is valid")
+    keys = [assets.type.field(i).name for i in range(assets.type.num_fields)]
+    chosen = list(options.band_codes) if options.band_codes else keys
+    if missing := [band for band in chosen if band not in keys]:
+        raise InvalidArgument(f"the assets have no band {missing[0]!r}{near(missing[0], keys)}; bands: {listing(keys)}")
+    rows: list[dict[str, Any] | None] = assets.to_pylist()
+    hrefs: dict[str, list[str | None]] = {}
+    samples: dict[str, list[int]] = {}
+    index_map = options.band_index_map or {}
+    for band in chosen:
+        values = [_asset((row or {}).get(band)) for row in rows]
+        hrefs[band] = [href for href, _ in values]
+        samples[band] = [index_map.get(band, 0) if sample is None else sample for _, sample in values]
+    return hrefs, samples
+
+
+def _asset(value: Any) -> tuple[str | None, int | None]:
+    if isinstance(value, dict):
+        return value.get("href") or None, value.get("band_index")
+    return (str(value) if value else None), None
+
+
+def _datetimes(column: pa.ChunkedArray) -> pa.Array:
+    """UTC timestamps without zone from timestamps, dates, ISO texts or years."""
+    values = column.combine_chunks()
+    if pa.types.is_integer(values.type):
+        texts = pc.binary_join_element_wise(pc.utf8_lpad(pc.cast(values, pa.string()), 4, "0"), "-01-01", "")
+        return pc.cast(pc.cast(texts, pa.date32()), pa.timestamp("us"))
+    if pa.types.is_timestamp(values.type) and values.type.tz is not None:
+        return pc.cast(pc.cast(values, pa.timestamp("us", "UTC")), pa.timestamp("us"))
+    try:
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            zoned = pc.cast(values, pa.timestamp("us", "UTC")) if _has_zone(values) else pc.cast(values, pa.timestamp("us"))
+            return pc.cast(zoned, pa.timestamp("us"))
+        return pc.cast(values, pa.timestamp("us"))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InvalidArgument(f"column 'datetime' is {values.type} and not readable as a time; timestamps, dates, ISO texts and years are valid") from None
+
+
+def _has_zone(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring_regex(texts, r"([Zz]|[+-]\d\d:?\d\d)$")).as_py())

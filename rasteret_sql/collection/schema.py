@@ -1,0 +1,226 @@
+"""The contract columns of a collection, and the two ways through it: header → row, row → band.
+
+The first 17 fields of a band's metadata are the interchange contract with collections written by the ``rasteret`` package;
+the fields after them are ours, and a row without them is read with the defaults of the files that package indexes
+(little-endian, tiled, no overviews kept).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rasteret_sql.errors import InvalidRaster, listing
+from rasteret_sql.raster.grid import Grid
+from rasteret_sql.raster.header import Affine, Header, Layout, Level
+from rasteret_sql.reader.band import Band, plane_of
+
+VERSION = "1"
+METADATA_SUFFIX = "_metadata"
+
+_LEVEL = pa.struct(
+    [
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("tile_width", pa.int32()),
+        ("tile_height", pa.int32()),
+        ("compression", pa.int32()),
+        ("predictor", pa.int32()),
+        ("bits", pa.int32()),
+        ("tiled", pa.bool_()),
+        ("tile_offsets", pa.list_(pa.int64())),
+        ("tile_byte_counts", pa.list_(pa.int64())),
+    ]
+)
+
+BAND_METADATA = pa.struct(
+    [
+        ("image_width", pa.int32()),
+        ("image_height", pa.int32()),
+        ("tile_width", pa.int32()),
+        ("tile_height", pa.int32()),
+        ("dtype", pa.string()),
+        ("transform", pa.list_(pa.float64())),
+        ("predictor", pa.int32()),
+        ("compression", pa.int32()),
+        ("tile_offsets", pa.list_(pa.int64())),
+        ("tile_byte_counts", pa.list_(pa.int64())),
+        ("pixel_scale", pa.list_(pa.float64())),
+        ("tiepoint", pa.list_(pa.float64())),
+        ("nodata", pa.float64()),
+        ("samples_per_pixel", pa.int32()),
+        ("planar_configuration", pa.int32()),
+        ("photometric", pa.int32()),
+        ("extra_samples", pa.list_(pa.int32())),
+        # ours
+        ("byte_order", pa.string()),
+        ("tiled", pa.bool_()),
+        ("bits", pa.int32()),
+        ("lerc_compression", pa.int32()),
+        ("scale", pa.float64()),
+        ("offset", pa.float64()),
+        ("crs", pa.string()),
+        ("etag", pa.string()),
+        ("file_size", pa.int64()),
+        ("overviews", pa.list_(_LEVEL)),
+        ("masks", pa.list_(_LEVEL)),
+    ]
+)
+BBOX = pa.struct([("xmin", pa.float64()), ("ymin", pa.float64()), ("xmax", pa.float64()), ("ymax", pa.float64())])
+ASSET = pa.struct([("href", pa.string()), ("band_index", pa.int64())])
+
+
+def metadata_column(band: str) -> str:
+    """Name of the column that holds a band's metadata."""
+    return f"{band}{METADATA_SUFFIX}"
+
+
+def band_names(columns: Sequence[str]) -> list[str]:
+    """The bands of a relation by its column names, in column order."""
+    return [name.removesuffix(METADATA_SUFFIX) for name in columns if name.endswith(METADATA_SUFFIX) and name != METADATA_SUFFIX]
+
+
+# -- header → row -------------------------------------------------------------------------------------------------------------
+
+
+def metadata_row(header: Header, sample: int, *, etag: str | None, size: int | None) -> dict[str, Any]:
+    """One ``{band}_metadata`` value. Planar-separate files keep only the segments of this sample."""
+    base = plane_of(header.levels[0], sample)
+    layout = base.layout
+    a, b, c, d, e, f = header.transform
+    return {
+        "image_width": base.width,
+        "image_height": base.height,
+        "tile_width": layout.tile_width,
+        "tile_height": layout.tile_height,
+        "dtype": layout.dtype,
+        "transform": [a, c, e, f] if b == d == 0 else [a, b, c, d, e, f],
+        "predictor": layout.predictor,
+        "compression": layout.compression,
+        "tile_offsets": base.offsets,
+        "tile_byte_counts": base.byte_counts,
+        "pixel_scale": [a, -e, 0.0] if b == d == 0 else None,
+        "tiepoint": [0.0, 0.0, 0.0, c, f, 0.0] if b == d == 0 else None,
+        "nodata": header.nodata,
+        "samples_per_pixel": header.samples_per_pixel,
+        "planar_configuration": layout.planar,
+        "photometric": header.photometric,
+        "extra_samples": list(header.extra_samples),
+        "byte_order": "little" if header.byte_order == "<" else "big",
+        "tiled": layout.tiled,
+        "bits": layout.bits,
+        "lerc_compression": layout.lerc_compression,
+        "scale": header.scales[sample],
+        "offset": header.offsets[sample],
+        "crs": header.crs,
+        "etag": etag,
+        "file_size": size,
+        "overviews": [_level_row(plane_of(level, sample)) for level in header.levels[1:]],
+        "masks": [_level_row(level) for level in header.masks],
+    }
+
+
+def _level_row(level: Level) -> dict[str, Any]:
+    return {
+        "width": level.width,
+        "height": level.height,
+        "tile_width": level.layout.tile_width,
+        "tile_height": level.layout.tile_height,
+        "compression": level.layout.compression,
+        "predictor": level.layout.predictor,
+        "bits": level.layout.bits,
+        "tiled": level.layout.tiled,
+        "tile_offsets": level.offsets,
+        "tile_byte_counts": level.byte_counts,
+    }
+
+
+# -- row → band ---------------------------------------------------------------------------------------------------------------
+
+
+class MetadataReader:
+    """Reads many values of one ``{band}_metadata`` column: its scalars as Python lists at once, its long arrays as NumPy views."""
+
+    _SCALARS = ("image_width", "image_height", "tile_width", "tile_height", "dtype", "predictor", "compression", "nodata")
+    _OPTIONAL = ("samples_per_pixel", "planar_configuration", "byte_order", "tiled", "bits", "lerc_compression", "scale", "offset")
+    _EXTRA = ("crs", "etag", "file_size")
+
+    def __init__(self, band: str, column: pa.StructArray) -> None:
+        self._band = band
+        self._valid = column.is_valid().to_pylist()
+        fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
+        if missing := [name for name in (*self._SCALARS, "transform", "tile_offsets", "tile_byte_counts") if name not in fields]:
+            raise InvalidRaster(f"{metadata_column(band)} is no band metadata: it lacks {listing(missing)}")
+        self._fields = fields
+        self._column = column
+        self._lists = {name: column.field(fields[name]).to_pylist() for name in (*self._SCALARS, "transform")}
+        for name in (*self._OPTIONAL, *self._EXTRA):
+            self._lists[name] = column.field(fields[name]).to_pylist() if name in fields else [None] * len(column)
+        self._offsets = _ListView(column.field(fields["tile_offsets"]))
+        self._counts = _ListView(column.field(fields["tile_byte_counts"]))
+
+    def band(self, row: int, href: str | None, sample: int | None, crs: str | None) -> Band | None:
+        """The band of one row; None where the record has no such asset."""
+        if href is None or not self._valid[row] or self._lists["image_width"][row] is None:
+            return None
+        values = {name: column[row] for name, column in self._lists.items()}
+        sample = sample or 0
+        layout = self._layout(values)
+        level = Level(values["image_width"], values["image_height"], layout, self._offsets[row], self._counts[row])
+        level = plane_of(level, sample)
+        if len(level.offsets) != level.tiles_per_plane or len(level.byte_counts) != level.tiles_per_plane:
+            raise InvalidRaster(f"the index lists {len(level.offsets)} tiles for band {self._band!r}, its size asks for {level.tiles_per_plane}")
+        return Band(
+            name=self._band,
+            href=href,
+            sample=sample,
+            level=level,
+            grid=Grid(_transform(values["transform"], self._band), level.width, level.height),
+            crs=values["crs"] or crs or "",
+            nodata=values["nodata"],
+            scale=1.0 if values["scale"] is None else values["scale"],
+            offset=values["offset"] or 0.0,
+            etag=values["etag"],
+            size=values["file_size"],
+        )
+
+    def _layout(self, values: dict[str, Any]) -> Layout:
+        dtype = np.dtype(values["dtype"])
+        return Layout(
+            dtype=dtype.name,
+            byte_order=">" if values["byte_order"] == "big" else "<",
+            compression=values["compression"],
+            predictor=values["predictor"] or 1,
+            planar=values["planar_configuration"] or 1,
+            samples_per_pixel=values["samples_per_pixel"] or 1,
+            tile_width=values["tile_width"],
+            tile_height=values["tile_height"],
+            tiled=values["tiled"] is not False,
+            bits=values["bits"] or dtype.itemsize * 8,
+            lerc_compression=values["lerc_compression"] or 0,
+        )
+
+
+class _ListView:
+    """Rows of a ``list<int64>`` column as NumPy slices, without a copy."""
+
+    def __init__(self, column: pa.ListArray) -> None:
+        self._bounds = column.offsets.to_numpy()
+        self._values: npt.NDArray[np.int64] = column.values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+
+    def __getitem__(self, row: int) -> npt.NDArray[np.int64]:
+        return self._values[self._bounds[row] : self._bounds[row + 1]]
+
+
+def _transform(numbers: Sequence[float] | None, band: str) -> Affine:
+    """Four stored numbers are scale x, origin x, scale y, origin y; six are a, b, c, d, e, f."""
+    match numbers:
+        case [sx, ox, sy, oy]:
+            return (sx, 0.0, ox, 0.0, sy, oy)
+        case [a, b, c, d, e, f]:
+            return (a, b, c, d, e, f)
+    raise InvalidRaster(f"{metadata_column(band)}.transform has {len(numbers or [])} numbers; 4 or 6 are valid")

@@ -1,0 +1,138 @@
+"""Where collections live: a name, a path or a URL to the Parquet files behind it, and what their footers say.
+
+``{workspace}/{name}_records/`` holds a collection built from a table, ``{workspace}/{name}_stac/`` one built from a STAC API. What was built is
+described in the Parquet schema itself; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from rasteret_sql.collection.schema import METADATA_SUFFIX, band_names
+from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing
+
+SUFFIXES = ("_records", "_stac")
+_NAME = re.compile(r"[\w][\w.\-]*", re.UNICODE)
+FAILURES_FILE = "_failures.parquet"
+"""Assets that could not be indexed; the leading underscore keeps it out of dataset scans."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandInfo:
+    """What the schema metadata says of one band over all records."""
+
+    name: str
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection on disk, by its files."""
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+    columns: tuple[str, ...]
+    bands: tuple[BandInfo, ...]
+    metadata: Mapping[str, str]
+
+    @property
+    def band_names(self) -> list[str]:
+        return [band.name for band in self.bands]
+
+
+def check_name(name: str) -> str:
+    """A collection's name is one path component: letters, digits, ``_ - .``; it does not start with a dot."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(f"{name!r} is no collection name; letters, digits, '_', '-' and '.' are valid")
+    return name
+
+
+def workspace_path(workspace: str) -> Path:
+    return Path(workspace).expanduser()
+
+
+def collection_names(workspace: str) -> dict[str, Path]:
+    """Name → folder of every collection built in the workspace."""
+    root = workspace_path(workspace)
+    if not root.is_dir():
+        return {}
+    found: dict[str, Path] = {}
+    for folder in sorted(root.iterdir()):
+        suffix = next((s for s in SUFFIXES if folder.name.endswith(s)), None)
+        if suffix and not folder.name.startswith(".") and folder.is_dir():
+            found.setdefault(folder.name.removesuffix(suffix), folder)
+    return found
+
+
+def find_collection(name: str, workspace: str) -> Collection | None:
+    """The built collection of this name; None when there is none."""
+    folder = collection_names(workspace).get(name)
+    return None if folder is None else open_collection(folder, name)
+
+
+def open_collection(path: Path, name: str | None = None) -> Collection:
+    """A collection by its Parquet file or folder."""
+    if not path.exists():
+        raise CollectionNotFound(f"no such file or folder: {path}")
+    files = (path,) if path.is_file() else tuple(sorted(f for f in path.rglob("*.parquet") if not f.name.startswith("_")))
+    if not files:
+        raise CollectionNotFound(f"{path} is no collection: it holds no Parquet file")
+    stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) for f in files[:1])
+    columns, bands, metadata = _footer(files[0], stamp)
+    return Collection(name or path.stem, path, files, columns, bands, metadata)
+
+
+@lru_cache(maxsize=256)
+def _footer(file: Path, stamp: tuple[tuple[int, int], ...]) -> tuple[tuple[str, ...], tuple[BandInfo, ...], Mapping[str, str]]:  # noqa: ARG001
+    """Columns, bands and metadata of a collection, from one footer (all files of a collection share one schema)."""
+    parquet = pq.ParquetFile(file)
+    schema = parquet.schema_arrow
+    names = band_names(schema.names)
+    if missing := [column for column in ("id", "datetime", "bbox", "assets") if column not in schema.names]:
+        raise InvalidRaster(f"{file} is no collection: it lacks the columns {listing(missing)}")
+    metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k not in (b"ARROW:schema", b"pandas")}
+    known: dict[str, list[str]] = json.loads(metadata.get("rasteret_sql:dtypes", "{}"))
+    bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(parquet, name))) for name in names)
+    return tuple(schema.names), bands, metadata
+
+
+def _dtypes(parquet: pq.ParquetFile, band: str) -> list[str]:
+    """The band's data types by reading that one column; for collections whose metadata does not list them."""
+    found: set[str] = set()
+    for group in range(parquet.num_row_groups):
+        column = parquet.read_row_group(group, columns=[f"{band}{METADATA_SUFFIX}.dtype"]).column(0)
+        found |= {row["dtype"] for row in column.to_pylist() if row and row["dtype"]}
+    return sorted(found)
+
+
+def drop_footers(paths: Sequence[Path] = ()) -> None:
+    """Forget cached footers; called when a collection was rewritten."""
+    del paths
+    _footer.cache_clear()
+
+
+def describe(collection: Collection) -> dict[str, Any]:
+    """One row of ``rasteret_collections()``."""
+    rows = sum(pq.ParquetFile(f).metadata.num_rows for f in collection.files)
+    first, _, last = collection.metadata.get("date_range", ",").partition(",")
+    return {
+        "name": collection.name,
+        "source": collection.metadata.get("data_source"),
+        "records": rows,
+        "bands": collection.band_names,
+        "first": first or None,
+        "last": last or None,
+        "bounds": json.loads(collection.metadata.get("geo", "{}")).get("columns", {}).get("geometry", {}).get("bbox"),
+        "bytes": sum(f.stat().st_size for f in collection.files),
+        "path": str(collection.path),
+        "built": collection.metadata.get("created"),
+    }

@@ -1,0 +1,84 @@
+"""Every error this package raises on purpose.
+
+A message is one line: what was asked, what is there, what to do. It never carries the query string of a URL, because signed URLs
+keep their secret there; :func:`redact` is the one place that cuts it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from urllib.parse import urlsplit, urlunsplit
+
+
+class RasteretError(Exception):
+    """The root: ``except RasteretError`` catches everything this package raises on purpose."""
+
+
+class InvalidArgument(RasteretError, ValueError):
+    """An argument has a value that is not valid; the message names the values that are."""
+
+
+class CollectionNotFound(RasteretError, LookupError):
+    """No built collection, path or relation answers to this name."""
+
+
+class BandNotFound(RasteretError, LookupError):
+    """The collection has no band of this name; the message lists the bands."""
+
+
+class UnsupportedRaster(RasteretError):
+    """A valid file that uses a codec or layout this version does not read."""
+
+
+class InvalidRaster(RasteretError):
+    """Bytes that are not the GeoTIFF they should be: not a TIFF, truncated, or contradicting themselves."""
+
+
+class ReadError(RasteretError):
+    """Bytes could not be had: network, server, file. Carries the asset and the byte range."""
+
+    def __init__(self, message: str, href: str | None = None, byte_range: tuple[int, int] | None = None) -> None:
+        where = "" if href is None else f"{redact(href)}: "
+        span = "" if byte_range is None else f" (bytes {byte_range[0]}-{byte_range[1] - 1})"
+        super().__init__(f"{where}{one_line(message)}{span}")
+        self.href = None if href is None else redact(href)
+        self.byte_range = byte_range
+
+
+class BudgetExceeded(RasteretError):
+    """The query would fetch or hold more than the user's limit allows; the message has both figures."""
+
+
+class Cancelled(RasteretError):
+    """The user interrupted the query."""
+
+
+def redact(href: str) -> str:
+    """The href without query string, fragment and credentials: what may be shown or logged."""
+    parts = urlsplit(href)
+    if not parts.scheme or not parts.netloc:
+        return href
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """``text`` on one line, cut at ``limit`` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def listing(names: Iterable[str], limit: int = 30) -> str:
+    """``a, b, c`` for messages; long lists are cut with their count."""
+    items = list(names)
+    if not items:
+        return "none"
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown}, … ({len(items)} in all)"
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` when something close to ``name`` is valid, else an empty string."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

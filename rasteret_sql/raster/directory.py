@@ -1,0 +1,163 @@
+"""One TIFF directory: its entries, and their values as far as the bytes are known."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rasteret_sql.errors import InvalidRaster
+from rasteret_sql.raster.tags import NUMBER_TYPES, TEXT_TYPES, TYPE_CODES, TYPE_SIZES, UNSIGNED_TYPES, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from rasteret_sql.raster.spans import Span, SparseBytes
+
+MAX_ENTRIES = 4096
+"""Entries of one directory; libtiff has the same limit for BigTIFF."""
+
+Entry = tuple[int, int, bytes]
+"""``(field type, count, value field)``: the field holds the values themselves if they fit, else their offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileForm:
+    """What the first bytes of the file say: byte order, TIFF or BigTIFF, where the first directory is."""
+
+    byte_order: str
+    bigtiff: bool
+    first: int
+
+    @property
+    def inline_bytes(self) -> int:
+        return 8 if self.bigtiff else 4
+
+
+class Directory:
+    """The entries of one image file directory. Values outside of the directory come from ``known`` when they are asked for."""
+
+    __slots__ = ("_entries", "_form", "_known", "next", "offset")
+
+    def __init__(self, known: SparseBytes, form: FileForm, offset: int, entries: dict[int, Entry], next_offset: int) -> None:
+        self._known = known
+        self._form = form
+        self._entries = entries
+        self.offset = offset
+        self.next = next_offset
+
+    @property
+    def byte_order(self) -> str:
+        return self._form.byte_order
+
+    def __contains__(self, tag: Tag) -> bool:
+        return tag in self._entries
+
+    def count(self, tag: Tag) -> int:
+        """Number of values the entry announces, 0 without the entry."""
+        entry = self._entries.get(tag)
+        return 0 if entry is None else entry[1]
+
+    def span(self, tag: Tag, most: int) -> Span | None:
+        """Where the first ``most`` values lie in the file; None if there are none or they are inside the directory."""
+        entry = self._entries.get(tag)
+        if entry is None:
+            return None
+        kind, count, field = entry
+        size = self._value_size(tag, kind)
+        if count * size <= self._form.inline_bytes:
+            return None
+        return int.from_bytes(field, "little" if self._form.byte_order == "<" else "big"), min(count, most) * size
+
+    def is_known(self, tag: Tag, span: Span) -> bool:
+        """Whether the bytes of a value's span are there; :class:`InvalidRaster` if the file is too short to have them."""
+        return self._known.get(*span, self._label(tag)) is not None
+
+    def unsigned(self, tag: Tag, default: int | None) -> int:
+        """A single unsigned number; without a default the tag is required."""
+        found = self.unsigned_list(tag, 1)
+        if found:
+            return found[0]
+        if default is None:
+            raise InvalidRaster(f"damaged TIFF: {self._label(tag)} is missing")
+        return default
+
+    def unsigned_list(self, tag: Tag, most: int) -> tuple[int, ...]:
+        """The first ``most`` values; empty without the entry."""
+        if tag not in self._entries:
+            return ()
+        kind, count, raw = self._raw(tag, most, UNSIGNED_TYPES)
+        return struct.unpack(f"{self._form.byte_order}{count}{TYPE_CODES[kind]}", raw)
+
+    def numbers(self, tag: Tag, most: int) -> tuple[float, ...]:
+        """The first ``most`` values as floats; empty without the entry."""
+        if tag not in self._entries:
+            return ()
+        kind, count, raw = self._raw(tag, most, NUMBER_TYPES)
+        return tuple(map(float, struct.unpack(f"{self._form.byte_order}{count}{TYPE_CODES[kind]}", raw)))
+
+    def text(self, tag: Tag, most: int, encoding: str = "utf-8") -> str | None:
+        """The text up to its NUL, cut at ``most`` bytes; None without the entry."""
+        if tag not in self._entries:
+            return None
+        raw = bytes(self._raw(tag, most, TEXT_TYPES)[2])
+        return raw.partition(b"\0")[0].decode(encoding, "replace")
+
+    def int64_array(self, tag: Tag, most: int) -> npt.NDArray[np.int64]:
+        """The first ``most`` values of an offset or byte count array, copied; :class:`InvalidRaster` if one is beyond int64."""
+        kind, _, raw = self._raw(tag, most, UNSIGNED_TYPES)
+        stored = np.frombuffer(raw, dtype=f"{self._form.byte_order}u{TYPE_SIZES[kind]}")
+        if TYPE_SIZES[kind] < 8:
+            return stored.astype(np.int64)
+        values = stored.astype(np.uint64).view(np.int64)
+        if values.size and int(values.min()) < 0:
+            raise InvalidRaster(f"damaged TIFF: {self._label(tag)} has the impossible value {int(stored.max())}")
+        return values
+
+    def _raw(self, tag: Tag, most: int, types: AbstractSet[int]) -> tuple[int, int, bytes | memoryview]:
+        kind, count, field = self._entries[tag]
+        if kind not in types:
+            raise InvalidRaster(f"damaged TIFF: {self._label(tag)} has field type {kind}")
+        span = self.span(tag, most)
+        if span is None:
+            count = min(count, most)
+            return kind, count, field[: count * TYPE_SIZES[kind]]
+        found = self._known.get(*span, self._label(tag))
+        if found is None:
+            raise InvalidRaster(f"truncated TIFF: {self._label(tag)} at bytes {span[0]}-{sum(span) - 1} was not read")
+        return kind, min(count, most), found
+
+    def _value_size(self, tag: Tag, kind: int) -> int:
+        try:
+            return TYPE_SIZES[kind]
+        except KeyError:
+            raise InvalidRaster(f"damaged TIFF: {self._label(tag)} has the unknown field type {kind}") from None
+
+    def _label(self, tag: Tag) -> str:
+        return f"tag {tag.name} ({tag.value}) of the directory at byte {self.offset}"
+
+
+def parse_directory(known: SparseBytes, form: FileForm, offset: int) -> Directory | Span:
+    """The directory at ``offset``, or the span of it that has to be known first. Duplicate tags: the first counts, as in libtiff."""
+    order = form.byte_order
+    count_size, entry_form, next_form = (8, f"{order}HHQ8s", f"{order}Q") if form.bigtiff else (2, f"{order}HHI4s", f"{order}I")
+    what = f"the directory at byte {offset}"
+    head = known.get(offset, count_size, what)
+    if head is None:
+        return offset, count_size
+    (count,) = struct.unpack(f"{order}{'Q' if form.bigtiff else 'H'}", head)
+    if not 0 < count <= MAX_ENTRIES:
+        raise InvalidRaster(f"damaged TIFF: {what} claims {count} entries; the limit is {MAX_ENTRIES}")
+    entry_size, next_size = struct.calcsize(entry_form), struct.calcsize(next_form)
+    body_size = count * entry_size
+    body = known.get(offset + count_size, body_size + next_size, what)
+    if body is None:
+        return offset, count_size + body_size + next_size
+    entries: dict[int, Entry] = {}
+    for tag, kind, number, field in struct.iter_unpack(entry_form, body[:body_size]):
+        entries.setdefault(tag, (kind, number, field))
+    (next_offset,) = struct.unpack(next_form, body[body_size:])
+    return Directory(known, form, offset, entries, next_offset)

@@ -1,0 +1,65 @@
+"""From decompressed bytes to pixels: byte order, the TIFF predictors, and the choice of one sample.
+
+Predictor 2 (TIFF 6.0 section 14) stores each sample minus the same sample of the pixel to its left, modulo the width of the type; libtiff does
+this on the *bits* of a sample, so float rasters are differenced as unsigned integers too. Predictor 3 (Adobe Technical Note 3) regroups a row
+into one plane per byte of the float, most significant first whatever the file's byte order, and differences those bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from rasteret_sql.raster.header import Layout
+
+NONE, HORIZONTAL, FLOATING_POINT = 1, 2, 3
+"""Values of the TIFF Predictor tag."""
+
+Bytes = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]
+
+
+def unpredict(stored: Bytes, layout: Layout, predictor: int, rows: int, sample: int | None) -> Pixels:
+    """Pixels of the decompressed ``rows``: a fresh C-contiguous array in native byte order.
+
+    ``stored`` is one-dimensional, has exactly the bytes of those rows, and is overwritten by predictor 3. The result is (rows, width, samples),
+    or (rows, width) when ``sample`` picks one or a segment has one only.
+    """
+    shape = (rows, layout.tile_width, layout.segment_samples)
+    pick = 0 if layout.segment_samples == 1 else sample
+    if predictor == FLOATING_POINT:
+        return _join_byte_planes(stored, np.dtype(layout.dtype), shape, pick)
+    if predictor == HORIZONTAL:
+        dtype = np.dtype(f"u{np.dtype(layout.dtype).itemsize}")
+        pixels = _native(stored, dtype, layout.byte_order, shape, pick)
+        imagecodecs.delta_decode(pixels, axis=1, out=pixels)
+        return pixels.view(layout.dtype)
+    return _native(stored, np.dtype(layout.dtype), layout.byte_order, shape, pick)
+
+
+def _native(stored: Bytes, dtype: np.dtype[Any], byte_order: str, shape: tuple[int, int, int], pick: int | None) -> Pixels:
+    """A copy of the picked samples in native byte order: one pass swaps, picks and compacts."""
+    cube = stored.view(dtype.newbyteorder(byte_order)).reshape(shape)
+    chosen = cube if pick is None else cube[:, :, pick]
+    pixels: Pixels = np.empty(chosen.shape, dtype)
+    np.copyto(pixels, chosen)
+    return pixels
+
+
+def _join_byte_planes(stored: Bytes, dtype: np.dtype[Any], shape: tuple[int, int, int], pick: int | None) -> Pixels:
+    """Undo predictor 3. Four times faster than ``imagecodecs.floatpred_decode``, whose inner loop walks the planes with a large stride."""
+    rows, width, samples = shape
+    deltas = stored.reshape(rows, dtype.itemsize * width, samples)
+    imagecodecs.delta_decode(deltas, axis=1, out=deltas)
+    planes = stored.reshape(rows, dtype.itemsize, width, samples)
+    chosen = planes if pick is None else planes[..., pick]
+    pixels: Pixels = np.empty(chosen.shape[:1] + chosen.shape[2:], dtype)
+    octets = pixels.view(np.uint8).reshape((*pixels.shape, dtype.itemsize))
+    for significance in range(dtype.itemsize):
+        place = dtype.itemsize - 1 - significance if sys.byteorder == "little" else significance
+        octets[..., place] = chosen[:, significance]
+    return pixels

@@ -1,0 +1,1 @@
+"""Pairs of bands and places in, arrays out: plans, tiles, points, areas."""

@@ -1,0 +1,197 @@
+"""Pixel arrays under geometries: one block per (record, geometry), all blocks of a call read as one plan.
+
+Bands of different resolution share one grid per record, the finest of the bands asked for; the others are read by the nearest pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from rasteret_sql.errors import UnsupportedRaster
+from rasteret_sql.raster.coverage import geometry_masks
+from rasteret_sql.raster.crs import transform_geometries
+from rasteret_sql.raster.grid import Grid, geometry_windows
+from rasteret_sql.raster.header import Affine
+from rasteret_sql.reader.band import Band, fill_value
+from rasteret_sql.reader.cache import Pixels
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import Bools, Ints, segment_job
+from rasteret_sql.reader.segments import SegmentJob, read_segments
+
+Windows = npt.NDArray[np.int64]
+"""(n, 4): row, col, height, width."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockRequest:
+    """One record's bands (None where it lacks one) under one window of its read grid."""
+
+    bands: tuple[Band | None, ...]
+    grid: Grid
+    window: tuple[int, int, int, int]
+    mask: Bools
+    """(height, width): pixels that the geometry selects."""
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Pixels of one request: per band (height, width) values and validity."""
+
+    values: list[Pixels | None]
+    valid: list[Bools]
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def nodata(self) -> bool:
+        """No band has a single valid pixel."""
+        return not any(valid.any() for valid in self.valid)
+
+
+def read_grid(bands: Sequence[Band | None]) -> tuple[Grid, str] | None:
+    """Grid and CRS that a record is read on: the finest of its bands (the first of equals); None without any band."""
+    present = [band for band in bands if band is not None]
+    if not present:
+        return None
+    crs = present[0].crs
+    if other := next((band for band in present if band.crs != crs), None):
+        raise UnsupportedRaster(f"bands {present[0].name} ({crs}) and {other.name} ({other.crs}) of one record lie in different CRSs; read them one by one")
+    finest = min(present, key=lambda band: abs(band.grid.transform[0] * band.grid.transform[4] - band.grid.transform[1] * band.grid.transform[3]))
+    return finest.grid, crs
+
+
+def project(geometries: npt.NDArray[np.object_], crs: str, target: str) -> npt.NDArray[np.object_]:
+    """The geometries in a record's CRS, edges densified where the two CRSs differ."""
+    return transform_geometries(geometries, crs, target)
+
+
+def windows_of(projected: npt.NDArray[np.object_], grid: Grid) -> Windows:
+    """The window of each geometry, cut to the raster; height or width 0 where they do not meet."""
+    return geometry_windows(shapely.bounds(projected), grid)
+
+
+def masks_of(projected: npt.NDArray[np.object_], grid: Grid, windows: Windows, pixels: str) -> list[Bools]:
+    """Which pixels of its window each geometry selects, by the rule ``center``, ``all_touched`` or ``window``."""
+    return geometry_masks(projected, grid, windows, pixels)
+
+
+def block_nbytes(bands: Sequence[Band | None], windows: Windows) -> Ints:
+    """Bytes of each window's block: the pixels of all bands and their validity."""
+    per_pixel = sum(band.dtype.itemsize + 1 for band in bands if band is not None)
+    return windows[:, 2] * windows[:, 3] * per_pixel
+
+
+def tile_order(band: Band, windows: Windows) -> Ints:
+    """A key that sorts windows so that neighbours in the order share segments: by tile row, then tile column of the first corner."""
+    return (windows[:, 0] // band.layout.tile_height) * band.level.tiles_across + windows[:, 1] // band.layout.tile_width
+
+
+def window_transform(grid: Grid, window: tuple[int, int, int, int]) -> Affine:
+    """Transform of a window of the grid."""
+    a, b, c, d, e, f = grid.transform
+    row, col = window[0], window[1]
+    return (a, b, c + a * col + b * row, d, e, f + d * col + e * row)
+
+
+def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
+    """All blocks; every segment is fetched and decoded once."""
+    blocks = [_empty(request) for request in requests]
+    jobs: list[SegmentJob] = []
+    owners: list[tuple[int, int]] = []
+    for number, (request, block) in enumerate(zip(requests, blocks, strict=True)):
+        for index, (band, out) in enumerate(zip(request.bands, block.values, strict=True)):
+            if band is not None and out is not None:
+                for job in _jobs(band, request, out):
+                    jobs.append(job)
+                    owners.append((number, index))
+    for position, error in read_segments(jobs, query).items():
+        number, index = owners[position]
+        blocks[number].valid[index][:] = False
+        if str(error) not in blocks[number].errors:
+            blocks[number].errors.append(str(error))
+    for request, block in zip(requests, blocks, strict=True):
+        for band, values, valid in zip(request.bands, block.values, block.valid, strict=True):
+            if band is not None and values is not None and band.nodata is not None:
+                valid &= ~band.invalid(values)
+    return blocks
+
+
+def _empty(request: BlockRequest) -> Block:
+    _, _, height, width = request.window
+    block = Block([], [])
+    for band in request.bands:
+        block.values.append(None if band is None else np.full((height, width), fill_value(band.dtype, band.nodata), dtype=band.dtype))
+        valid = np.zeros((height, width), bool) if band is None else request.mask.copy()
+        if band is not None and band.grid != request.grid:
+            rows, cols = _nearest(request.grid, request.window, band.grid)
+            valid &= (rows >= 0)[:, None] & (cols >= 0)[None, :]
+        block.valid.append(valid)
+    return block
+
+
+def _jobs(band: Band, request: BlockRequest, out: Pixels) -> Iterator[SegmentJob]:
+    """One job per segment under the block, each copying its part."""
+    row, col, height, width = request.window
+    if band.grid == request.grid:
+        rows, cols = np.arange(row, row + height), np.arange(col, col + width)
+    else:
+        rows, cols = _nearest(request.grid, request.window, band.grid)
+    tile_height, tile_width = band.layout.tile_height, band.layout.tile_width
+    for tile_row, lines in _runs(rows, tile_height):
+        for tile_col, columns in _runs(cols, tile_width):
+            inside_rows, inside_cols = rows[lines] - tile_row * tile_height, cols[columns] - tile_col * tile_width
+            job = segment_job(
+                band,
+                tile_row * band.level.tiles_across + tile_col,
+                int(inside_rows.max()) + 1,
+                _Copy(out[lines, columns], _as_slice(inside_rows), _as_slice(inside_cols), band.segment_sample),
+            )
+            if job is not None:
+                yield job
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Copy:
+    """Copy the wanted rows and columns of a segment into a block."""
+
+    target: Pixels
+    rows: slice | Ints
+    cols: slice | Ints
+    sample: int | None
+
+    def __call__(self, segment: Pixels) -> None:
+        pixels = segment if self.sample is None else segment[:, :, self.sample]
+        self.target[:] = pixels[self.rows][:, self.cols]
+
+
+def _runs(positions: Ints, size: int) -> Iterator[tuple[int, slice]]:
+    """(tile number, slice of ``positions``) for each run in one tile; negative positions (outside) are left out."""
+    tiles = np.where(positions >= 0, positions // size, -1)
+    edges = np.flatnonzero(np.diff(tiles, prepend=-2, append=-2))
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        if tiles[start] >= 0:
+            yield int(tiles[start]), slice(int(start), int(stop))
+
+
+def _as_slice(positions: Ints) -> slice | Ints:
+    """A slice where the positions are consecutive: a copy by slice costs a fraction of one by index."""
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if last - first + 1 == len(positions) and (np.diff(positions) == 1).all() else positions
+
+
+def _nearest(grid: Grid, window: tuple[int, int, int, int], source: Grid) -> tuple[Ints, Ints]:
+    """Row and column of ``source`` under each pixel centre of the window's rows and columns; -1 outside. Axis-parallel grids only."""
+    if any(g.transform[1] or g.transform[3] for g in (grid, source)):
+        raise UnsupportedRaster("bands of different resolution on a rotated grid cannot be read together; read them one by one")
+    row, col, height, width = window
+    a, _, c, _, e, f = grid.transform
+    sa, _, sc, _, se, sf = source.transform
+    cols = np.floor((c + a * (np.arange(col, col + width) + 0.5) - sc) / sa).astype(np.int64)
+    rows = np.floor((f + e * (np.arange(row, row + height) + 0.5) - sf) / se).astype(np.int64)
+    cols[(cols < 0) | (cols >= source.width)] = -1
+    rows[(rows < 0) | (rows >= source.height)] = -1
+    return rows, cols

@@ -1,0 +1,80 @@
+"""What all queries of a process share (store, cache, decode threads, counters), and what one query carries (limits, deadline, its own counters)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from rasteret_sql.reader.cache import SegmentCache
+from rasteret_sql.settings import Settings
+from rasteret_sql.storage.metrics import Metrics
+from rasteret_sql.storage.store import Store
+
+_LOG_LENGTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """What one read did: a row of ``rasteret_io()``."""
+
+    function: str
+    started: float
+    seconds: float
+    metrics: Metrics
+
+
+class Engine:
+    """One per process; a forked child gets its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.metrics = Metrics()
+        self.store = Store(settings, self.metrics)
+        self.cache = SegmentCache(settings.cache_bytes)
+        self.decoders = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="rasteret-decode")
+        self.reports: deque[ReadReport] = deque(maxlen=_LOG_LENGTH)
+        self.cancelled = threading.Event()
+
+
+_lock = threading.Lock()
+_engine: Engine | None = None
+
+
+def engine(settings: Settings | None = None) -> Engine:
+    """The process's engine, made on first use; the cache follows ``settings.cache_bytes``."""
+    global _engine  # noqa: PLW0603 - the one place where the process's engine lives
+    with _lock:
+        if _engine is None or _engine.pid != os.getpid():
+            _engine = Engine(settings or Settings())
+        elif settings is not None:
+            _engine.cache.resize(settings.cache_bytes)
+        return _engine
+
+
+@dataclass(slots=True)
+class Query:
+    """One read: its limits, its deadline and its counters (which also count in the engine's)."""
+
+    function: str
+    settings: Settings = field(default_factory=Settings)
+    raise_errors: bool = True
+    engine: Engine = field(init=False)
+    metrics: Metrics = field(init=False)
+    deadline: float = field(init=False)
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = engine(self.settings)
+        self.metrics = Metrics(parent=self.engine.metrics)
+        self.started = time.time()
+        self.deadline = time.monotonic() + self.settings.timeout_s
+
+    def __enter__(self) -> Query:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.reports.append(ReadReport(self.function, self.started, time.time() - self.started, self.metrics))

@@ -1,0 +1,222 @@
+"""Segments in, each fetched once, decoded once: byte ranges run ahead on the event loop, decoding and use run in threads.
+
+:func:`read_segments` is the only place where pixels come from. Its memory is bounded: a range is asked for only when its bytes and the pixels they
+become fit into what the query may hold (one segment always may).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rasteret_sql import errors
+from rasteret_sql.raster.codec import decode_segment
+from rasteret_sql.raster.header import Layout
+from rasteret_sql.reader.cache import Pixels, SegmentKey
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.storage import loop
+from rasteret_sql.storage.ranges import coalesce
+from rasteret_sql.storage.store import Identity
+
+MAX_REQUEST_BYTES = 4 << 20
+"""Neighbouring segments are fetched together up to this size: past 2-4 MB a request only delays decoding."""
+GAP_FRACTION = 0.02
+"""Unwanted bytes between two segments are fetched along when they are below this share of a segment: a request costs more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentJob:
+    """Fetch one stored segment, decode its first ``rows`` rows, hand them to ``use`` (called in a decoder thread)."""
+
+    key: SegmentKey
+    length: int
+    layout: Layout
+    rows: int
+    size: int | None
+    use: Callable[[Pixels], None]
+
+    @property
+    def cost(self) -> int:
+        """Bytes held while the segment is in flight: compressed and decoded."""
+        return self.length + self.layout.segment_nbytes
+
+
+def request_groups(jobs: Sequence[SegmentJob]) -> list[list[int]]:
+    """Which jobs share a request: lists of positions in ``jobs``, in the order of each group's first job. Pure."""
+    by_file: dict[SegmentKey | tuple[str, str | None], list[int]] = {}
+    for position, job in enumerate(jobs):
+        by_file.setdefault((job.key.href, job.key.etag), []).append(position)
+    groups: list[list[int]] = []
+    for positions in by_file.values():
+        starts = np.array([jobs[p].key.offset for p in positions], dtype=np.int64)
+        lengths = np.array([jobs[p].length for p in positions], dtype=np.int64)
+        gap = int(GAP_FRACTION * float(lengths.mean()))
+        groups += [[positions[m] for m in merged.members] for merged in coalesce(starts, lengths, max_gap=gap, max_length=MAX_REQUEST_BYTES)]
+    return sorted(groups, key=min)
+
+
+def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.RasteretError]:
+    """Run all jobs; returns the error of each job (by position) that failed.
+
+    Jobs for one segment are one load. With ``query.raise_errors`` the first error is raised instead, and what is still under way is dropped.
+    """
+    shared: dict[SegmentKey, list[int]] = {}
+    for position, job in enumerate(jobs):
+        shared.setdefault(job.key, []).append(position)
+    cache = query.engine.cache
+    run = _Run([_together([jobs[p] for p in positions]) for positions in shared.values()], query)
+    loads: list[int] = []
+    waits: list[tuple[int, Future[Pixels]]] = []
+    for position, job in enumerate(run.jobs):
+        held = cache.claim(job.key, job.rows)
+        if held is None:
+            loads.append(position)
+        elif isinstance(held, Future):
+            waits.append((position, held))
+        else:
+            query.metrics.count(cache_hits=1)
+            job.use(held)
+    if loads or waits:
+        try:
+            loop.run(run.all(loads, waits), cancel=query.engine.cancelled)
+        finally:
+            for position in loads:
+                cache.settle(run.jobs[position].key, errors.Cancelled("the query that was loading this segment ended"))
+    return {p: run.failures[i] for i, positions in enumerate(shared.values()) if i in run.failures for p in positions}
+
+
+def _together(jobs: Sequence[SegmentJob]) -> SegmentJob:
+    """One load for several users of a segment: rows for the one that wants most, pixels for each."""
+    if len(jobs) == 1:
+        return jobs[0]
+
+    def use(pixels: Pixels) -> None:
+        for job in jobs:
+            job.use(pixels)
+
+    return replace(jobs[0], rows=max(job.rows for job in jobs), use=use)
+
+
+class _Run:
+    """The state of one :func:`read_segments`: lives on the event loop."""
+
+    def __init__(self, jobs: Sequence[SegmentJob], query: Query) -> None:
+        self.jobs = jobs
+        self.query = query
+        self.failures: dict[int, errors.RasteretError] = {}
+        self._room = query.settings.memory_bytes
+        self._holding = 0
+        self._freed = asyncio.Event()
+
+    async def all(self, loads: Sequence[int], waits: Sequence[tuple[int, Future[Pixels]]]) -> None:
+        groups = request_groups([self.jobs[p] for p in loads])
+        queue = deque([loads[i] for i in group] for group in groups)
+        workers = min(self.query.settings.max_concurrency, len(queue))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(workers):
+                    tasks.create_task(self._worker(queue, tasks))
+                for position, future in waits:
+                    tasks.create_task(self._follow(position, future))
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None
+
+    async def _worker(self, queue: deque[list[int]], tasks: asyncio.TaskGroup) -> None:
+        while queue:
+            group = queue.popleft()
+            cost = sum(self.jobs[p].cost for p in group)
+            await self._acquire(cost)
+            try:
+                spans = await self._fetch(group)
+            except errors.RasteretError as error:
+                self._release(cost)
+                self._fail(group, error)
+                continue
+            tasks.create_task(self._decode(group, spans, cost))
+
+    async def _fetch(self, group: list[int]) -> list[memoryview]:
+        first = self.jobs[group[0]]
+        start = min(self.jobs[p].key.offset for p in group)
+        stop = max(self.jobs[p].key.offset + self.jobs[p].length for p in group)
+        data = await self.query.engine.store.read_range(
+            first.key.href,
+            start,
+            stop - start,
+            expect=Identity(first.key.etag, first.size),
+            deadline=self.query.deadline,
+            metrics=self.query.metrics,
+        )
+        view = memoryview(data)
+        return [view[self.jobs[p].key.offset - start :][: self.jobs[p].length] for p in group]
+
+    async def _decode(self, group: list[int], spans: list[memoryview], cost: int) -> None:
+        event_loop = asyncio.get_running_loop()
+        try:
+            for position, span in zip(group, spans, strict=True):
+                try:
+                    await event_loop.run_in_executor(self.query.engine.decoders, self._decode_and_use, position, span)
+                except errors.RasteretError as error:
+                    self._fail([position], error)
+        finally:
+            self._release(cost)
+
+    def _decode_and_use(self, position: int, span: memoryview) -> None:
+        job = self.jobs[position]
+        try:
+            pixels = decode_segment(span, job.layout, job.rows)
+        except errors.InvalidRaster as error:
+            raise errors.ReadError(str(error), job.key.href, (job.key.offset, job.key.offset + job.length)) from None
+        pixels.flags.writeable = False
+        self.query.metrics.count(tiles_decoded=1)
+        self.query.engine.cache.settle(job.key, pixels)
+        job.use(pixels)
+
+    async def _follow(self, position: int, future: Future[Pixels]) -> None:
+        """Use what another query loads; where that fails or comes short, load it here."""
+        job = self.jobs[position]
+        try:
+            pixels = await asyncio.wrap_future(future)
+        except errors.RasteretError:
+            pixels = None
+        if pixels is not None and pixels.shape[0] >= job.rows:
+            self.query.metrics.count(cache_hits=1)
+            job.use(pixels)
+            return
+        await self._acquire(job.cost)
+        try:
+            spans = await self._fetch([position])
+        except errors.RasteretError as error:
+            self._release(job.cost)
+            self._fail([position], error)
+            return
+        await self._decode([position], spans, job.cost)
+
+    def _fail(self, group: Sequence[int], error: errors.RasteretError) -> None:
+        if self.query.raise_errors:
+            raise error
+        for position in group:
+            self.failures[position] = error
+            self.query.engine.cache.settle(self.jobs[position].key, error)
+
+    async def _acquire(self, cost: int) -> None:
+        while self._holding and self._holding + cost > self._room:
+            self._freed.clear()
+            await self._freed.wait()
+        self._holding += cost
+
+    def _release(self, cost: int) -> None:
+        self._holding -= cost
+        self._freed.set()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a task group, however deep it lies."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

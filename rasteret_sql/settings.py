@@ -1,0 +1,67 @@
+"""Limits and options: their names, defaults and meaning in one place.
+
+A setting ``x`` comes from ``SET VARIABLE rasteret_x = …`` in SQL, else from the environment variable ``RASTERET_X``, else from its default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rasteret_sql.errors import InvalidArgument, listing, near
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def _setting(default: Any, help_text: str, *, minimum: float = 0) -> Any:
+    return field(default=default, metadata={"help": help_text, "minimum": minimum})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their defaults. Frozen and hashable: a plan carries the settings it was made with."""
+
+    workspace: str = _setting("~/rasteret_workspace", "folder of the built collections")
+    max_bytes: int = _setting(100 * GIB, "a query that would fetch more bytes is refused before reading")
+    max_concurrency: int = _setting(32, "byte-range requests in flight at once", minimum=1)
+    cache_bytes: int = _setting(128 * MIB, "decoded tiles kept in memory between queries")
+    memory_bytes: int = _setting(128 * MIB, "bytes of tiles and pixels one query holds in flight", minimum=MIB)
+    timeout_s: float = _setting(600.0, "deadline of one query's reading in seconds", minimum=0.001)
+    progress: bool = _setting(True, "progress bars on long work (stderr, terminals only)")
+
+
+FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings)}
+
+
+def resolve_settings(variables: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """SQL variable, else environment, else default; one bad value is an :class:`InvalidArgument` naming it."""
+    env = os.environ if environ is None else environ
+    chosen: dict[str, Any] = {}
+    for name, spec in FIELDS.items():
+        if (value := (variables or {}).get(name)) is not None:
+            chosen[name] = _checked(f"rasteret_{name}", value, spec)
+        elif (text := env.get(f"RASTERET_{name.upper()}")) is not None:
+            chosen[name] = _checked(f"RASTERET_{name.upper()}", text, spec)
+    if unknown := sorted(set(variables or {}) - set(FIELDS)):
+        raise InvalidArgument(f"unknown setting {unknown[0]!r}{near(unknown[0], FIELDS)}; settings: {listing(FIELDS)}")
+    return Settings(**chosen)
+
+
+def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
+    kind = type(spec.default)
+    try:
+        if kind is bool:
+            parsed: Any = value if isinstance(value, bool) else {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+        elif kind is int:
+            parsed = int(value)
+        else:
+            parsed = kind(value)
+    except (KeyError, TypeError, ValueError):
+        raise InvalidArgument(f"{label} = {value!r} is not a {kind.__name__}: {spec.metadata['help']}") from None
+    if kind in (int, float) and not parsed >= spec.metadata["minimum"]:
+        raise InvalidArgument(f"{label} = {value!r} is too small; the least is {spec.metadata['minimum']}: {spec.metadata['help']}")
+    return parsed

@@ -1,0 +1,89 @@
+"""Checking what a user wrote in a call, one line an error; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rasteret_sql.errors import BandNotFound, InvalidArgument, listing, near
+from rasteret_sql.settings import Settings, resolve_settings
+
+NOT_YET = {
+    "time": "match := 'nearest' is not available yet",
+    "tolerance": "match := 'nearest' is not available yet",
+    "resolution": "reading at another resolution is not available yet; arrays come at the record's own",
+    "target_crs": "reading in another CRS is not available yet; arrays come in the record's own",
+    "resampling": "resampling is not available yet; arrays come as stored",
+}
+"""Arguments of the SQL contract that this version refuses by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The named arguments of one call, NULLs dropped, and the settings in force."""
+
+    function: str
+    values: Mapping[str, Any]
+    settings: Settings
+
+    @classmethod
+    def of(cls, function: str, row: Mapping[str, Any]) -> Arguments:
+        values = {name: value for name, value in row.items() if value is not None and name != "settings"}
+        for name, reason in NOT_YET.items():
+            if name in values:
+                raise InvalidArgument(f"{name}: {reason}")
+        return cls(function, values, resolve_settings(row.get("settings") or {}))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.values.get(name, default)
+
+    def required(self, name: str) -> Any:
+        if name not in self.values:
+            raise InvalidArgument(f"{name} is missing")
+        return self.values[name]
+
+    def choice(self, name: str, valid: Iterable[str]) -> str:
+        """One of a few words; the first is the default."""
+        words = list(valid)
+        value = self.get(name, words[0])
+        if value not in words:
+            raise InvalidArgument(f"{name} := {value!r} is not valid{near(str(value), words)}; valid: {listing(words)}")
+        return str(value)
+
+    def flag(self, name: str) -> bool:
+        value = self.get(name, False)
+        if not isinstance(value, bool):
+            raise InvalidArgument(f"{name} := {value!r} is not valid; valid: true, false")
+        return value
+
+    def count(self, name: str, most: int) -> int:
+        value = self.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise InvalidArgument(f"{name} := {value!r} is not valid; whole numbers from 0 to {most} are")
+        return value
+
+    def name(self, name: str) -> str | None:
+        value = self.get(name)
+        if value is not None and not isinstance(value, str):
+            raise InvalidArgument(f"{name} := {value!r} is not valid; a column name in quotes is")
+        return value
+
+
+def chosen_bands(asked: Any, known: list[str] | None) -> list[str]:
+    """The bands of a call: those asked for, checked where the collection's are known; a collection of one band needs no asking."""
+    if asked is None:
+        if known is None:
+            raise InvalidArgument("bands is missing: name the bands of the relation, such as bands := ['B04']")
+        if len(known) != 1:
+            raise BandNotFound(f"bands is missing; choose from: {listing(known)}")
+        return known
+    names = [asked] if isinstance(asked, str) else asked
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InvalidArgument(f"bands := {asked!r} is not valid; a list of band names is, such as ['B04', 'B08']")
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidArgument(f"band {repeated!r} is asked for twice")
+    for name in names:
+        if known is not None and name not in known:
+            raise BandNotFound(f"unknown band {name!r}{near(name, known)}; bands: {listing(known)}")
+    return names

@@ -1,0 +1,140 @@
+"""Every SQL function: its signature, its line of help, and the macro behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rasteret_sql.settings import FIELDS
+from rasteret_sql.sql.quote import listed, text
+
+READ = {"bands": "NULL", "geometry": "NULL", "geometry_crs": "NULL", "x": "NULL", "y": "NULL", "scaled": "NULL", "on_error": "NULL", "crs": "NULL"}
+"""Arguments of every read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableFunction:
+    """``FROM name(positional, named := …)``."""
+
+    name: str
+    help: str
+    positional: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> str:
+        return f"{self.name}({listed([*self.positional, *(f'{name} := {default}' for name, default in self.named.items())])})"
+
+    @property
+    def arguments(self) -> str:
+        """All arguments as one struct, with the settings that SQL variables give."""
+        pairs = [f"'{name}': {name}" for name in (*self.positional, *self.named)]
+        variables = listed(f"'{name}': getvariable('rasteret_{name}')" for name in FIELDS)
+        return "{" + listed([*pairs, f"'settings': {{{variables}}}"]) + "}"
+
+    def macro(self, name: str) -> str:
+        """``CREATE … MACRO`` body: the planner's text, folded while binding."""
+        named = [f"{argument} := {default}" for argument, default in self.named.items()]
+        return f"{name}({listed([*self.positional, *named])}) AS TABLE FROM query(__rasteret_plan({text(self.name)}, {self.arguments}))"
+
+
+TABLE_FUNCTIONS = (
+    TableFunction("rasteret_collections", "the collections built in the workspace"),
+    TableFunction("rasteret_collection", "the records of a collection, one row each", ("collection",), {"crs": "NULL"}),
+    TableFunction("rasteret_bands", "the bands of a collection: type, nodata, resolution, tiling", ("collection",), {"crs": "NULL"}),
+    TableFunction("rasteret_failures", "assets that could not be indexed, and why", ("collection",)),
+    TableFunction(
+        "rasteret_build_from_table",
+        "index the GeoTIFFs that a table names into a collection",
+        ("records",),
+        {"name": "NULL", "href_column": "NULL", "band_index_map": "NULL", "band_columns": "NULL", "band_codes": "NULL", "column_map": "NULL", "url_rewrite": "NULL"},
+    ),
+    TableFunction(
+        "rasteret_sample",
+        "values of bands at points: one row per point and record",
+        ("collection", "points"),
+        READ
+        | {
+            "match": "'all'",
+            "time": "NULL",
+            "tolerance": "NULL",
+            "max_distance_pixels": "0",
+            "neighbourhood": "0",
+            "interpolation": "'nearest'",
+            "layout": "'wide'",
+        },
+    ),
+    TableFunction(
+        "rasteret_read",
+        "pixel arrays under geometries: one row per geometry and record",
+        ("collection", "geometries"),
+        READ | {"pixels": "'center'", "resolution": "NULL", "target_crs": "NULL", "resampling": "NULL"},
+    ),
+    TableFunction("rasteret_plan", "what a read would fetch; nothing is read", ("collection", "geometries"), READ | {"pixels": "'center'"}),
+    TableFunction("rasteret_functions", "every function with its signature and a line of help"),
+    TableFunction("rasteret_settings", "limits and options in force"),
+    TableFunction("rasteret_io", "what the last reads did: requests, bytes, cache hits", (), {"last": "10"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarFunction:
+    """``SELECT name(…)``."""
+
+    name: str
+    signature: str
+    help: str
+    body: str
+    """``(arguments) AS expression`` of the macro."""
+
+
+def _record_call(kinds: Mapping[str, str], function: str, geometry: str, field_name: str) -> str:
+    """One branch per type, folded to the one that the record's band has; each calls one function."""
+    meta = "struct_extract(record, band || '_metadata')"
+    example = f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), '{field_name}'))"
+    payload = f"{{'crs': record.crs, 'b0': {{'asset': struct_extract(record.assets, band), 'meta': {meta}}}}}"
+    crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
+    wrapped = f"[{example}]" if field_name == "pixel" else example
+    branches = " ".join(
+        f"WHEN '{name}' THEN cast_to_type({function}_{slot}(__rasteret_scalar_options(band, {_settings()}), {payload}, {geometry}, {crs}), {wrapped})"
+        for name, slot in kinds.items()
+    )
+    return f"CASE typeof({example}) {branches} END"
+
+
+def _settings() -> str:
+    return "{" + listed(f"'{name}': getvariable('rasteret_{name}')" for name in FIELDS) + "}"
+
+
+def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, str]) -> tuple[ScalarFunction, ...]:
+    """The scalar forms; they share engine, cache and rules with the table forms."""
+    area = "__rasteret_geometries(geometry, __rasteret_geometry_crs(typeof(geometry), NULL), 'raise').wkb"
+    return (
+        ScalarFunction(
+            "rasteret_sample",
+            "rasteret_sample(record, point, band)",
+            "value of a band of a record (the alias of a collection) at a point; NULL where there is none",
+            f"(record, point, band) AS {_record_call(value_slots, '__rasteret_value', 'point', 'value')}",
+        ),
+        ScalarFunction(
+            "rasteret_read",
+            "rasteret_read(record, geometry, band)",
+            "pixels of a band of a record under a geometry, row-major; NULL where they do not meet",
+            f"(record, geometry, band) AS {_record_call(pixel_slots, '__rasteret_pixels', 'geometry', 'pixel').replace('}, geometry, ', '}, ' + area + ', ')}",
+        ),
+        ScalarFunction(
+            "rasteret_value",
+            "rasteret_value(collection, point, band)",
+            "the newest valid value at one point",
+            "(collection, point, bands) AS (SELECT any_value(value) FROM query(__rasteret_plan('rasteret_value', "
+            f"{{'collection': collection, 'point': point, 'bands': bands, 'settings': {_settings()}}})))",
+        ),
+    )
+
+
+def functions_text() -> str:
+    """``rasteret_functions()`` as SQL text."""
+    rows = [(f.name, "table", f.signature, f.help) for f in TABLE_FUNCTIONS]
+    rows += [(f.name, "scalar", f.signature, f.help) for f in scalar_functions({}, {})]
+    values = listed(f"({listed(text(part) for part in row)})" for row in sorted(rows))
+    return f"SELECT * FROM (VALUES {values}) AS f(name, kind, signature, help)"

@@ -1,0 +1,96 @@
+"""Registering the functions on a DuckDB connection.
+
+Functions belong to the database instance and are made once. Macros live twice: as temporary macros (plain names on this connection, nothing in the
+user's file) and in an attached in-memory catalog ``rasteret``, which every cursor of the instance sees.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
+from rasteret_sql.sql.planner import plan
+from rasteret_sql.sql.scalars import scalar_options, typed_field
+from rasteret_sql.udfs import build, geometry, info, read, sample
+from rasteret_sql.udfs import plan as cost
+from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
+
+CATALOG = "rasteret"
+_LOCK = threading.Lock()
+
+Function = Callable[..., pa.Array]
+
+
+def connect(database: str = ":memory:", *, read_only: bool = False, config: dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with all ``rasteret_`` functions: ``duckdb.connect`` and :func:`register` in one."""
+    return register(duckdb.connect(database, read_only=read_only, config=config or {}))
+
+
+def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Make all functions known to a connection; again is harmless. Leaves nothing in the user's database file."""
+    with _LOCK:
+        for name, (function, result, effects) in _functions().items():
+            _create(con, name, function, result, effects=effects)
+        con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {CATALOG} (READ_WRITE)").fetchall()
+        for statement in _macros():
+            con.execute(statement).fetchall()
+    return con
+
+
+def _functions() -> dict[str, tuple[Function, str, bool]]:
+    """Name → (function, result type, does it have effects)."""
+    functions: dict[str, tuple[Function, str, bool]] = {
+        "__rasteret_plan": (plan, "VARCHAR", False),
+        "__rasteret_geometry_column": (geometry.geometry_column, "VARCHAR", False),
+        "__rasteret_geometry_crs": (geometry.geometry_crs, "VARCHAR", False),
+        "__rasteret_typed_field": (typed_field, "VARCHAR", False),
+        "__rasteret_scalar_options": (scalar_options, "VARCHAR", False),
+        "__rasteret_points": (geometry.points, geometry.POINT, False),
+        "__rasteret_coordinates": (geometry.coordinates, geometry.POINT, False),
+        "__rasteret_geometries": (geometry.geometries, geometry.GEOMETRY, False),
+        "__rasteret_sample": (sample.sample, sample.RESULT, False),
+        "__rasteret_latest": (sample.latest, sample.RESULT, False),
+        "__rasteret_announce": (read.announce, f"{read.TICKET}[]", False),
+        "__rasteret_pace": (read.pace, "UTINYINT[]", False),
+        "__rasteret_fetch": (read.fetch, f"{read.BLOCK}[]", False),
+        "__rasteret_cost": (cost.plan, cost.RESULT, False),
+        "__rasteret_build": (build.build, build.RESULT, True),
+        "__rasteret_collections": (info.answering(info.collections), info.COLLECTIONS, True),
+        "__rasteret_bands": (info.answering(info.bands), info.BANDS, True),
+        "__rasteret_failures": (info.answering(info.failures), info.FAILURES, True),
+        "__rasteret_settings": (info.answering(info.settings), info.SETTINGS, True),
+        "__rasteret_io": (info.answering(info.io), info.IO, True),
+    }
+    for name, slot in VALUE_SLOTS.items():
+        functions[f"__rasteret_value_{slot}"] = (partial(sample.value, kind=name), name, False)
+    for name, slot in PIXEL_SLOTS.items():
+        functions[f"__rasteret_pixels_{slot}"] = (partial(read.pixels, kind=name), f"{name}[]", False)
+    return functions
+
+
+def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, result: str, *, effects: bool) -> None:
+    """Functions belong to the instance: that one is there already is no error."""
+    try:
+        con.create_function(name, function, None, result, type="arrow", null_handling="special", side_effects=effects)  # type: ignore[arg-type]
+    except (duckdb.CatalogException, duckdb.NotImplementedException) as error:
+        if "already" not in str(error):
+            raise
+
+
+def _macros() -> list[str]:
+    statements = []
+    for function in TABLE_FUNCTIONS:
+        short = function.name.removeprefix("rasteret_")
+        statements.append(f"CREATE OR REPLACE TEMP MACRO {function.macro(function.name)}")
+        statements += [f"CREATE OR REPLACE MACRO {function.macro(f'{CATALOG}.main.{name}')}" for name in (short, function.name)]
+    for scalar in scalar_functions(VALUE_SLOTS, PIXEL_SLOTS):
+        short = scalar.name.removeprefix("rasteret_")
+        statements.append(f"CREATE OR REPLACE TEMP MACRO {scalar.name}{scalar.body}")
+        statements += [f"CREATE OR REPLACE MACRO {CATALOG}.main.{name}{scalar.body}" for name in (short, scalar.name)]
+    return statements

@@ -1,0 +1,77 @@
+"""Which records a geometry may meet, found by DuckDB: an equi-join on grid cells, then the boxes, then (in the reader) the exact test.
+
+Boxes are in CRS84. A cell is as large as the median record, so a record covers a handful and a join row is a real candidate; a bare range join
+costs seconds where this costs hundredths. A pair that shares several cells counts in one only: the cell of its lower left corner.
+"""
+
+from __future__ import annotations
+
+from rasteret_sql.sql.sources import Records
+
+PAD = 0.001
+"""Boxes are widened by this share of their size: curved edges may bulge out of the box of their corners; the exact test follows."""
+
+
+def record_ctes(records: Records, datetime: str = "datetime") -> str:
+    """``__r``: one row per record with its key (f, k), its id and time, its widened box."""
+    return f"""
+__r AS {records.materialized} (
+  SELECT {records.file} AS f, {records.row} AS k, id AS record_id, {datetime} AS datetime,
+    bbox.xmin - {PAD} * (bbox.xmax - bbox.xmin) - 1e-9 AS xmin, bbox.ymin - {PAD} * (bbox.ymax - bbox.ymin) - 1e-9 AS ymin,
+    bbox.xmax + {PAD} * (bbox.xmax - bbox.xmin) + 1e-9 AS xmax, bbox.ymax + {PAD} * (bbox.ymax - bbox.ymin) + 1e-9 AS ymax
+  FROM {records.scan}
+)"""
+
+
+def cell_ctes(xmin: str, ymin: str, xmax: str, ymax: str) -> str:
+    """``__c`` (cell size), ``__rc`` (records by cell), ``__gc`` (geometries by cell); the arguments are the corners of ``__g.g``."""
+    return f"""
+__e AS MATERIALIZED (SELECT coalesce(max(greatest({xmax} - {xmin}, {ymax} - {ymin})), 0) AS size FROM __g),
+__c AS MATERIALIZED (
+  SELECT greatest(1e-7, quantile_cont(greatest(xmax - xmin, ymax - ymin), 0.5), max(greatest(xmax - xmin, ymax - ymin)) / 64,
+    (SELECT size FROM __e) / 64) AS size FROM __r WHERE isfinite(xmin + ymin + xmax + ymax)
+),
+__rx AS (
+  SELECT f, k, record_id, datetime, xmin, ymin, xmax, ymax, size,
+    unnest(range(floor(xmin / size)::BIGINT, floor(xmax / size)::BIGINT + 1)) AS cx
+  FROM __r, __c WHERE isfinite(xmin + ymin + xmax + ymax)
+),
+__rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::BIGINT + 1)) AS cy FROM __rx),
+__gx AS (
+  SELECT no, g, {xmin} AS gx0, {ymin} AS gy0, {xmax} AS gx1, {ymax} AS gy1, size,
+    unnest(range(floor({xmin} / size)::BIGINT, floor({xmax} / size)::BIGINT + 1)) AS cx
+  FROM __g, __c WHERE {xmin} IS NOT NULL
+),
+__gc AS (SELECT *, unnest(range(floor(gy0 / size)::BIGINT, floor(gy1 / size)::BIGINT + 1)) AS cy FROM __gx)"""
+
+
+PAIRS = """__rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy
+  WHERE p.gx0 <= r.xmax AND p.gx1 >= r.xmin AND p.gy0 <= r.ymax AND p.gy1 >= r.ymin
+    AND r.cx = greatest(floor(r.xmin / r.size)::BIGINT, floor(p.gx0 / p.size)::BIGINT)
+    AND r.cy = greatest(floor(r.ymin / r.size)::BIGINT, floor(p.gy0 / p.size)::BIGINT)"""
+
+
+def per_record(lists: str) -> str:
+    """``__pairs``: one row per record that has candidates, with lists of them; record_id and datetime stay grouping keys so that filters on them go below."""
+    return f"""
+__pairs AS (SELECT r.f, r.k, r.record_id, r.datetime, {lists} FROM {PAIRS} GROUP BY r.f, r.k, r.record_id, r.datetime)"""
+
+
+def with_payload(records: Records, payload: str) -> str:
+    """``__v``: pairs by record, joined with what the reader needs of the record; sorted, so that one call gets all."""
+    return f"""
+__v AS (
+  SELECT p.*, m.payload, (SELECT any_value(crs) FROM __g) AS crs
+  FROM __pairs AS p JOIN (SELECT {records.file} AS f, {records.row} AS k, {payload} AS payload FROM {source_of(records)}) AS m ON m.f = p.f AND m.k = p.k
+  ORDER BY p.f, p.k
+)"""
+
+
+def source_of(records: Records) -> str:
+    """The scan once more for what only paired records need; a relation's rows are numbered once and kept."""
+    return records.scan if records.collection is not None else "__rel"
+
+
+def relation_cte(records: Records) -> str:
+    """``__rel``: a user's relation, read once, so that its row numbers hold."""
+    return "" if records.collection is not None else f"__rel AS MATERIALIZED (FROM {records.scan}),"

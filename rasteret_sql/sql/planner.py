@@ -1,0 +1,279 @@
+"""From a call's arguments to SQL text. Pure but for the file system; never raises: an error goes out as ``error('…')``.
+
+Every plan of a read has one shape: number the user's rows (``__g``), pair them with records by cell, let one function per record see all its
+candidates, spread its answers with ``unnest``, and join the user's rows back, so that a row without a record stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pyarrow as pa
+
+from rasteret_sql.errors import InvalidArgument, RasteretError, one_line
+from rasteret_sql.sql import pairing
+from rasteret_sql.sql.arguments import Arguments, chosen_bands
+from rasteret_sql.sql.catalogue import functions_text
+from rasteret_sql.sql.quote import ident, listed, text
+from rasteret_sql.sql.sources import BandType, Geometries, Records, collection_on_disk, double_types, records_of, table_scan
+from rasteret_sql.udfs.arrow import one_chunk
+from rasteret_sql.udfs.options import Options
+
+
+STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' END"
+MAX_NEIGHBOURHOOD = 50
+MAX_DISTANCE = 100
+
+
+def plan(function: pa.Array, arguments: pa.Array) -> pa.Array:
+    """The function that ``FROM query(…)`` folds while binding."""
+    rows = zip(one_chunk(function).to_pylist(), one_chunk(arguments).to_pylist(), strict=True)
+    return pa.array([plan_text(name, row) for name, row in rows], pa.string())
+
+
+def plan_text(function: str, row: Mapping[str, Any]) -> str:
+    """SQL text of one call; an error becomes text that raises it in one line."""
+    try:
+        return PLANNERS[function](Arguments.of(function, row))
+    except RasteretError as error:
+        return f"FROM query(error({text(one_line(f'{function}: {error}'))}))"
+
+
+# -- reading --------------------------------------------------------------------------------------------------------------------
+
+
+def plan_sample(arguments: Arguments) -> str:
+    layout = arguments.choice("layout", ("wide", "long"))
+    match = arguments.choice("match", ("all", "latest"))
+    arguments.choice("interpolation", ("nearest",))
+    records, bands, options = _reading(arguments, "collection")
+    options = replace(
+        options,
+        max_distance_pixels=arguments.count("max_distance_pixels", MAX_DISTANCE),
+        neighbourhood=arguments.count("neighbourhood", MAX_NEIGHBOURHOOD),
+    )
+    types = double_types(bands) if options.scaled else records.types(bands, "value")
+    pixel_types = double_types(bands) if options.scaled else records.types(bands, "pixel")
+    geometries = Geometries.of(arguments, "points")
+    values = [f"unnest({kind.pick('u', i)}) AS v{i}" for i, kind in enumerate(types)]
+    windows = [f"unnest({_window(pixel_types[i], types[i], i)}) AS w{i}" for i in range(len(bands))] if options.neighbourhood else []
+    spread = listed(["unnest(u.record) AS ri", "unnest(u.no) AS no", "unnest(u.status) AS status", "unnest(u.distance) AS distance", "unnest(u.error) AS error", *values, *windows])
+    call = f"__rasteret_{'sample' if match == 'all' else 'latest'}({text(options.to_json())}, [{listed(kind.sql for kind in types)}]"
+    read = _sample_all(records, bands, call, spread) if match == "all" else _sample_latest(records, bands, call, spread)
+    ctes = f"""
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(options.on_error)}),{_records_cte(records)},{pairing.cell_ctes("g.lon", "g.lat", "g.lon", "g.lat")},{read}"""
+    reasons = f"{_status('s.status', 's.no')} AS status, coalesce(__g.g.error, s.error) AS error, s.distance AS distance_pixels"
+    joined = "FROM __g LEFT JOIN __s AS s ON s.no = __g.no"
+    if layout == "wide":
+        names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)] + [f"s.w{i} AS {ident(band + '_window')}" for i, band in enumerate(bands) if windows]
+        return f"{ctes}\nSELECT src.*, s.record_id, s.datetime, {listed(names)}, {reasons} {joined}"
+    if windows:
+        raise InvalidArgument("neighbourhood goes with layout := 'wide'")
+    values = listed(f"{{'band': {text(band)}, 'value': s.v{i}::DOUBLE}}" for i, band in enumerate(bands))
+    return f"""{ctes}
+SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, error, distance_pixels
+FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{values}]) AS b, {reasons} {joined})"""
+
+
+def _sample_all(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
+    lists = "list(p.no) AS nos, list(p.g.x) AS xs, list(p.g.y) AS ys"
+    return f"""{pairing.per_record(lists)},{pairing.with_payload(records, records.payload(bands))},
+__u AS (SELECT record_id, datetime, payload, unnest({call}, payload, nos, xs, ys, crs)) AS u FROM __v),
+__s AS (SELECT record_id, datetime, {spread} FROM __u)"""
+
+
+def _sample_latest(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
+    """Needs all records of a point at once: one row for all, records newest first."""
+    payload = f"SELECT {records.file} AS f, {records.row} AS k, {records.payload(bands)} AS payload FROM {pairing.source_of(records)}"
+    return f"""
+__pairs AS MATERIALIZED (SELECT r.f, r.k, r.record_id, r.datetime, p.no FROM {pairing.PAIRS}),
+__recs AS MATERIALIZED (
+  SELECT d.*, m.payload, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
+  FROM (SELECT DISTINCT f, k, record_id, datetime FROM __pairs) AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
+),
+__u AS (
+  SELECT payloads[1] AS payload, unnest({call}, payloads, pairs, xs, ys, crs)) AS u FROM (
+    SELECT (SELECT list(payload ORDER BY ri) FROM __recs) AS payloads,
+      (SELECT list({{'record': r.ri, 'no': p.no}}) FROM __pairs AS p JOIN __recs AS r ON r.f = p.f AND r.k = p.k) AS pairs,
+      (SELECT list(g.x ORDER BY no) FROM __g) AS xs, (SELECT list(g.y ORDER BY no) FROM __g) AS ys, (SELECT any_value(crs) FROM __g) AS crs
+  ) WHERE payloads IS NOT NULL
+),
+__s1 AS (SELECT {spread} FROM (SELECT payload, unnest([u]) AS u FROM __u)),
+__s AS (SELECT r.record_id, r.datetime, t.* FROM __s1 AS t JOIN __recs AS r ON r.ri = t.ri)"""
+
+
+def _window(pixel: BandType, value: BandType, index: int) -> str:
+    """Neighbourhoods travel as 64-bit lists; they are cast back to the band's own type."""
+    if pixel.name is None:
+        by_kind = f"CASE {value.sql} WHEN 'UBIGINT' THEN cast_to_type(u.wu[{index + 1}], [[{pixel.example}]]) WHEN 'FLOAT' THEN cast_to_type(u.wf[{index + 1}], [[{pixel.example}]])"
+        return f"{by_kind} WHEN 'DOUBLE' THEN cast_to_type(u.wf[{index + 1}], [[{pixel.example}]]) ELSE cast_to_type(u.wi[{index + 1}], [[{pixel.example}]]) END"
+    slot = "wf" if pixel.name in ("FLOAT", "DOUBLE") else "wu" if pixel.name == "UBIGINT" else "wi"
+    return f"u.{slot}[{index + 1}]::{pixel.name}[][]"
+
+
+def plan_read(arguments: Arguments) -> str:
+    records, bands, options = _reading(arguments, "collection")
+    options = replace(options, pixels=arguments.choice("pixels", ("center", "all_touched", "window")))
+    types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
+    geometries = Geometries.of(arguments, "geometries")
+    fixed = text(options.to_json())
+    lists = "list(p.no) AS nos, list(p.g.wkb) AS wkbs"
+    pixels = [f"{kind.pick('u', i)} AS {ident(band)}" for i, (band, kind) in enumerate(zip(bands, types, strict=True))]
+    examples = "payload, " if records.collection is None else ""
+    return f"""
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(options.on_error)}),{_records_cte(records)},{pairing.cell_ctes("g.xmin", "g.ymin", "g.xmax", "g.ymax")},{pairing.per_record(lists)},{pairing.with_payload(records, records.payload(bands))},
+__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
+__o AS (
+  SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
+  FROM __g AS g LEFT JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq NULLS LAST
+),
+__p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
+__b AS (SELECT src, g, record_id, datetime, {examples} t.no AS met, unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p)
+SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
+  CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status, coalesce(g.error, u.error) AS error
+FROM __b"""
+
+
+def plan_cost(arguments: Arguments) -> str:
+    records, bands, options = _reading(arguments, "collection")
+    geometries = Geometries.of(arguments, "geometries")
+    lists = "list(p.no) AS nos, list(p.g.wkb) AS wkbs"
+    return f"""
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas("raise")}),{_records_cte(records)},{pairing.cell_ctes("g.xmin", "g.ymin", "g.xmax", "g.ymax")},{pairing.per_record(lists)},{pairing.with_payload(records, records.payload(bands))},
+__t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs)) AS c FROM __v)
+SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
+UNION ALL
+SELECT 'total', NULL, coalesce(sum(c.tiles), 0)::BIGINT, coalesce(sum(c.requests), 0)::BIGINT, coalesce(sum(c.bytes), 0)::BIGINT, coalesce(sum(c.bytes_cached), 0)::BIGINT FROM __t"""
+
+
+def plan_value(arguments: Arguments) -> str:
+    """One number: the newest valid value at one point."""
+    records, bands, options = _reading(arguments, "collection")
+    if len(bands) != 1:
+        raise InvalidArgument("one band gives one value")
+    point = arguments.required("point")
+    if not isinstance(point, str | bytes):
+        raise InvalidArgument("point is not valid; WKT such as 'POINT(77.58 12.97)' is, longitude first")
+    kind = (double_types(bands) if options.scaled else records.types(bands, "value"))[0]
+    call = f"__rasteret_latest({text(options.to_json())}, [{kind.sql}]"
+    spread = f"unnest(u.record) AS ri, unnest(u.no) AS no, unnest({kind.pick('u', 0)}) AS v0"
+    shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
+    row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'raise')]) AS g"
+    return f"""
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{_records_cte(records)},{pairing.cell_ctes("g.lon", "g.lat", "g.lon", "g.lat")},{_sample_latest(records, bands, call, spread)}
+SELECT v0 AS value FROM __s"""
+
+
+def _reading(arguments: Arguments, name: str) -> tuple[Records, list[str], Options]:
+    """What all reads share: records, bands, options."""
+    records = records_of(arguments.required(name), arguments.settings, arguments.name("crs"))
+    bands = chosen_bands(arguments.get("bands"), records.bands)
+    on_error = arguments.choice("on_error", ("raise", "null"))
+    return records, bands, Options(arguments.function, tuple(bands), on_error, scaled=arguments.flag("scaled"), settings=arguments.settings)
+
+
+def _records_cte(records: Records) -> str:
+    return pairing.record_ctes(records if records.collection is not None else replace(records, scan="__rel"))
+
+
+def _status(status: str, met: str) -> str:
+    return f"CASE WHEN __g.g.error IS NOT NULL THEN 'error' WHEN {met} IS NULL THEN 'outside' ELSE {STATUS.format(status)} END"
+
+
+# -- collections ------------------------------------------------------------------------------------------------------------------
+
+
+def plan_collection(arguments: Arguments) -> str:
+    """The rows of a collection; each band's metadata gains typed NULLs, so that what is filtered from it still knows its types."""
+    records = records_of(arguments.required("collection"), arguments.settings, arguments.name("crs"))
+    if records.collection is None:
+        return f"SELECT * EXCLUDE (__rasteret_row) FROM {records.scan}"
+    columns = []
+    for band, value, pixel in zip(records.collection.band_names, records.types(records.collection.band_names, "value"), records.types(records.collection.band_names, "pixel"), strict=True):
+        column = ident(f"{band}_metadata")
+        columns.append(f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name}) AS {column}")
+    replaced = f" REPLACE ({listed(columns)})" if columns else ""
+    return f"SELECT * EXCLUDE (__rasteret_file, file_row_number){replaced} FROM {records.scan}"
+
+
+def plan_bands(arguments: Arguments) -> str:
+    collection = collection_on_disk(arguments.required("collection"), arguments.settings, arguments.name("crs"))
+    return _rows("__rasteret_bands", {"bands": collection.band_names, "files": [str(file) for file in collection.files]})
+
+
+def plan_failures(arguments: Arguments) -> str:
+    collection = collection_on_disk(arguments.required("collection"), arguments.settings)
+    return _rows("__rasteret_failures", {"path": str(collection.path)})
+
+
+def plan_collections(arguments: Arguments) -> str:
+    return _rows("__rasteret_collections", {"settings": asdict(arguments.settings)})
+
+
+def plan_settings(arguments: Arguments) -> str:
+    return _rows("__rasteret_settings", {"settings": asdict(arguments.settings)})
+
+
+def plan_io(arguments: Arguments) -> str:
+    last = arguments.get("last", 10)
+    if isinstance(last, bool) or not isinstance(last, int) or last < 1:
+        raise InvalidArgument(f"last := {last!r} is not valid; a whole number from 1 is")
+    return _rows("__rasteret_io", {"last": last})
+
+
+def plan_functions(arguments: Arguments) -> str:
+    del arguments
+    return functions_text()
+
+
+def _rows(function: str, arguments: Mapping[str, Any]) -> str:
+    return f"SELECT unnest({function}({text(json.dumps(arguments))}), recursive := true)"
+
+
+def plan_build(arguments: Arguments) -> str:
+    name = arguments.required("name")
+    if not isinstance(name, str):
+        raise InvalidArgument(f"name := {name!r} is not valid; a name in quotes is")
+    source = arguments.required("records")
+    options = {
+        "column_map": _mapping(arguments, "column_map", str) or {},
+        "href_column": arguments.name("href_column"),
+        "band_index_map": _mapping(arguments, "band_index_map", int),
+        "band_columns": _mapping(arguments, "band_columns", str),
+        "band_codes": arguments.get("band_codes"),
+        "url_rewrite": _mapping(arguments, "url_rewrite", str) or {},
+    }
+    request = {"name": name, "source": str(source), "options": options, "settings": asdict(arguments.settings)}
+    return f"""
+SELECT unnest(u, recursive := true) FROM (
+  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u FROM (SELECT list(t) AS rows FROM {table_scan(source)} AS t)
+)"""
+
+
+def _mapping(arguments: Arguments, name: str, kind: type) -> dict[str, Any] | None:
+    value = arguments.get(name)
+    if value is None:
+        return None
+    pairs = dict(value) if isinstance(value, list) else value
+    if not isinstance(pairs, dict) or not all(isinstance(item, kind) for item in pairs.values()):
+        raise InvalidArgument(f"{name} := {value!r} is not valid; {{'name': {'0' if kind is int else repr('other')}, …}} is")
+    return pairs
+
+
+PLANNERS: Mapping[str, Callable[[Arguments], str]] = {
+    "rasteret_sample": plan_sample,
+    "rasteret_read": plan_read,
+    "rasteret_plan": plan_cost,
+    "rasteret_value": plan_value,
+    "rasteret_collection": plan_collection,
+    "rasteret_collections": plan_collections,
+    "rasteret_bands": plan_bands,
+    "rasteret_failures": plan_failures,
+    "rasteret_functions": plan_functions,
+    "rasteret_settings": plan_settings,
+    "rasteret_io": plan_io,
+    "rasteret_build_from_table": plan_build,
+}

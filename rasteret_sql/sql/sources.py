@@ -1,0 +1,261 @@
+"""What a call's arguments mean as relations: the records of a collection, the geometries of a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from rasteret_sql.collection.build import index_files
+from rasteret_sql.collection.schema import metadata_column
+from rasteret_sql.collection.workspace import Collection, collection_names, find_collection, open_collection
+from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near
+from rasteret_sql.raster.crs import parse_crs
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.settings import Settings
+from rasteret_sql.sql.arguments import Arguments
+from rasteret_sql.sql.quote import ident, listed, relation, text
+from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
+
+_TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records of a collection as SQL.
+
+    A collection on disk is scanned in place, so that filters reach Parquet, and a record is known by file and row; a relation is read once and numbered.
+    """
+
+    scan: str
+    """``FROM`` item with the contract columns."""
+    file: str
+    row: str
+    """Expressions that tell records apart."""
+    collection: Collection | None
+    """None for a relation of the user's: its columns are found by the text itself."""
+
+    @property
+    def bands(self) -> list[str] | None:
+        return None if self.collection is None else self.collection.band_names
+
+    @property
+    def materialized(self) -> str:
+        return "NOT MATERIALIZED" if self.collection is not None else "MATERIALIZED"
+
+    def payload(self, bands: Sequence[str]) -> str:
+        """What a reader needs of a record, as one struct (see ``collection/rows.py``)."""
+        parts = [f"'b{i}': {{'asset': assets.{ident(band)}, 'meta': {ident(metadata_column(band))}}}" for i, band in enumerate(bands)]
+        return "{'crs': crs, " + listed(parts) + "}"
+
+    def types(self, bands: Sequence[str], kind: str) -> list[BandType]:
+        """The SQL type of each band's values (``kind`` "value") or pixels ("pixel")."""
+        if self.collection is None:
+            return [BandType(None, kind, f"payload.b{i}.meta") for i in range(len(bands))]
+        known = {band.name: band.dtypes for band in self.collection.bands}
+        name = value_type if kind == "value" else pixel_type
+        return [BandType(name(np.result_type(*(known[band] or ("float64",)))), kind, "") for band in bands]
+
+
+@dataclass(frozen=True, slots=True)
+class BandType:
+    """A band's SQL type: known to the plan, or carried by the relation as a typed NULL beside the band's metadata."""
+
+    name: str | None
+    kind: str
+    meta: str
+
+    @property
+    def sql(self) -> str:
+        """The type's name as a SQL expression (folded while binding)."""
+        return text(self.name) if self.name else f"typeof({self.example})"
+
+    @property
+    def example(self) -> str:
+        """A NULL of the type: a field of the metadata; a relation that lost it falls back to DOUBLE (the nodata field)."""
+        return f"struct_extract({self.meta}, __rasteret_typed_field(typeof({self.meta}), {text(self.kind)}))"
+
+    def pick(self, slots: str, index: int) -> str:
+        """This band's list in a result that has one slot per type."""
+        table = VALUE_SLOTS if self.kind == "value" else PIXEL_SLOTS
+        if self.name:
+            return f"{slots}.{table[self.name]}[{index + 1}]"
+        cases = listed_cases(f"WHEN {text(name)} THEN cast_to_type({slots}.{slot}[{index + 1}], [{self.example}])" for name, slot in table.items())
+        return f"CASE {self.sql} {cases} END"
+
+
+def listed_cases(cases: Any) -> str:
+    return " ".join(cases)
+
+
+def double_types(bands: Sequence[str]) -> list[BandType]:
+    """Scaled values are DOUBLE, whatever is stored."""
+    return [BandType("DOUBLE", "value", "") for _ in bands]
+
+
+def records_of(source: Any, settings: Settings, crs: str | None = None) -> Records:
+    """A collection's name, path or URL; GeoTIFFs by path, URL, glob or list; or any relation with the contract columns."""
+    if crs is not None:
+        parse_crs(crs)
+    if isinstance(source, list):
+        return _on_disk(_bare_files(source, settings, crs))
+    if not isinstance(source, str) or not source:
+        raise InvalidArgument(f"collection := {source!r} is not valid; a name, a path, a list of GeoTIFFs or a table is")
+    found = find_collection(source, settings.workspace)
+    if found is not None:
+        return _on_disk(found)
+    if _is_tiff(source):
+        return _on_disk(_bare_files([source], settings, crs))
+    if _is_path(source):
+        if "://" in source and not source.startswith("file://"):
+            raise CollectionNotFound(f"{source} is no GeoTIFF; collections on object storage are not opened yet")
+        path = Path(source.removeprefix("file://")).expanduser()
+        if not path.exists():
+            names = collection_names(settings.workspace)
+            raise CollectionNotFound(f"no collection {source!r}{near(source, names)}; built: {listing(names)}; no file or folder of that name either")
+        return _on_disk(open_collection(path))
+    scan = f"(SELECT *, row_number() OVER () AS __rasteret_row FROM {relation(source)})"
+    return Records(scan, "''", "__rasteret_row", None)
+
+
+def collection_on_disk(source: Any, settings: Settings, crs: str | None = None) -> Collection:
+    """Like :func:`records_of`, for functions that need the files."""
+    collection = records_of(source, settings, crs).collection
+    if collection is None:
+        names = collection_names(settings.workspace)
+        raise CollectionNotFound(f"no collection {source!r}{near(str(source), names)}; built: {listing(names)}")
+    return collection
+
+
+def _on_disk(collection: Collection) -> Records:
+    files = listed(text(str(file)) for file in collection.files)
+    hive = "true, hive_types = {'year': INTEGER, 'month': INTEGER}" if any("=" in part for part in collection.files[0].parts[-3:-1]) else "false"
+    scan = f"read_parquet([{files}], filename = '__rasteret_file', file_row_number = true, hive_partitioning = {hive})"
+    return Records(scan, "__rasteret_file", "file_row_number", collection)
+
+
+def _is_tiff(source: str) -> bool:
+    path = urlsplit(source).path if "://" in source else source
+    return path.lower().endswith(_TIFF_ENDINGS) or (path.lower().rstrip("*").endswith(_TIFF_ENDINGS))
+
+
+def _is_path(source: str) -> bool:
+    return "://" in source or "/" in source or source.endswith(".parquet") or source.startswith("~")
+
+
+def _bare_files(sources: Sequence[Any], settings: Settings, crs: str | None) -> Collection:
+    hrefs: list[str] = []
+    for source in sources:
+        if not isinstance(source, str):
+            raise InvalidArgument(f"{source!r} in the list of GeoTIFFs is not valid; paths and URLs are")
+        hrefs += _expand(source)
+    if not hrefs:
+        raise CollectionNotFound("the list of GeoTIFFs is empty")
+    stamps = tuple((href, *_stamp(href)) for href in hrefs)
+    return open_collection(_indexed_file(stamps, crs, settings))
+
+
+def _expand(source: str) -> list[str]:
+    """Local globs become the files they match."""
+    if "://" in source and not source.startswith("file://"):
+        return [source]
+    path = Path(source.removeprefix("file://")).expanduser()
+    if not any(char in source for char in "*?["):
+        return [str(path)]
+    root = Path(path.anchor) if path.is_absolute() else Path()
+    found = sorted(str(match) for match in root.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path)))
+    if not found:
+        raise CollectionNotFound(f"no file matches {source!r}")
+    return found
+
+
+def _stamp(href: str) -> tuple[int, int]:
+    """What tells that a local file changed; remote files are indexed once per process."""
+    path = Path(href)
+    if "://" in href or not path.exists():
+        return (0, 0)
+    status = path.stat()
+    return (status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _indexed_file(stamps: tuple[tuple[str, int, int], ...], crs: str | None, settings: Settings) -> Path:
+    """Bare GeoTIFFs indexed into a Parquet file of this process."""
+    with Query("index of bare files", settings) as query:
+        table = index_files([href for href, _, _ in stamps], query, crs=crs)
+    digest = hashlib.blake2b(json.dumps([stamps, crs]).encode(), digest_size=8).hexdigest()
+    file = Path(_bare_folder().name) / f"{digest}.parquet"
+    aside = file.with_suffix(".aside")
+    pq.write_table(table, aside)
+    aside.rename(file)
+    return file
+
+
+@lru_cache(maxsize=1)
+def _bare_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="rasteret-bare-")
+
+
+@dataclass(frozen=True, slots=True)
+class Geometries:
+    """A table with geometries, as the two CTE columns every plan starts from: ``src`` (the row), ``no`` (its number) and ``g`` (the geometry)."""
+
+    rows: str
+    column: str
+    crs: str
+    x: str | None
+    y: str | None
+
+    @classmethod
+    def of(cls, arguments: Arguments, name: str) -> Geometries:
+        x, y = arguments.name("x"), arguments.name("y")
+        if (x is None) != (y is None):
+            raise InvalidArgument("x and y go together: x := '<column>', y := '<column>'")
+        asked_crs = arguments.name("geometry_crs")
+        if asked_crs is not None:
+            parse_crs(asked_crs)
+        asked = arguments.name("geometry")
+        column = f"struct_extract(s, __rasteret_geometry_column(typeof(s), {'NULL' if asked is None else text(asked)}))"
+        kind = "'DOUBLE'" if x else f"typeof({column})"
+        crs = f"__rasteret_geometry_crs({kind}, {'NULL' if asked_crs is None else text(asked_crs)})"
+        return cls(table_scan(arguments.required(name)), column, crs, x, y)
+
+    def points(self, on_error: str) -> str:
+        """CTE body whose ``g`` is ``STRUCT(x, y, lon, lat, error)``."""
+        if self.x and self.y:
+            located = f"__rasteret_coordinates(struct_extract(s, {text(self.x)})::DOUBLE, struct_extract(s, {text(self.y)})::DOUBLE, {self.crs})"
+        else:
+            located = f"__rasteret_points({self.column}, {self.crs}, {text(on_error)})"
+        return self._numbered(located)
+
+    def areas(self, on_error: str) -> str:
+        """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``."""
+        if self.x and self.y:
+            point = f"'POINT (' || struct_extract(s, {text(self.x)})::DOUBLE || ' ' || struct_extract(s, {text(self.y)})::DOUBLE || ')'"
+            return self._numbered(f"__rasteret_geometries({point}, {self.crs}, {text(on_error)})")
+        return self._numbered(f"__rasteret_geometries({self.column}, {self.crs}, {text(on_error)})")
+
+    def _numbered(self, located: str) -> str:
+        return (
+            f"SELECT s AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.crs} AS crs, unnest([{located}]) AS g FROM {self.rows} AS s"
+        )
+
+
+def table_scan(source: Any) -> str:
+    """``FROM`` item of a table argument: a relation's name, or a path of a Parquet or CSV file."""
+    if not isinstance(source, str) or not source:
+        raise InvalidArgument(f"{source!r} is no table; a table, view, CTE or the path of a file is valid")
+    if source.endswith((".parquet", ".geoparquet", ".parq")):
+        return f"read_parquet({text(source)})"
+    if source.endswith((".csv", ".tsv")):
+        return f"read_csv({text(source)})"
+    return relation(source)

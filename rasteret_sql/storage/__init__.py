@@ -1,0 +1,5 @@
+"""The one seam for bytes: hrefs and ranges in, validated bytes out. The only package that awaits.
+
+``loop`` runs the coroutines, ``store`` is what readers use; below it ``hrefs`` says where a file lies, ``ranges`` what is fetched together,
+``http`` (``network``, ``answers``, ``retry``) and ``local`` fetch it, ``metrics`` counts.
+"""

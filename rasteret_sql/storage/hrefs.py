@@ -1,0 +1,118 @@
+"""From the href of an asset to the place its bytes come from. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from rasteret_sql.errors import ReadError
+from rasteret_sql.storage.metrics import LOCAL_HOST
+
+VALID = "https://, http://, s3://, gs://, file:// and local paths"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?")
+_ILLEGAL = re.compile(r"[^!#$%&'()*+,/:;=?@\[\]~\w.-]", re.ASCII)
+_S3_HOST = re.compile(r"(?P<bucket>.+\.)?s3\.amazonaws\.com")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_GDAL = {"/vsicurl/": "the URL itself", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "https://"}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an asset lies: exactly one of ``url`` and ``path`` is set."""
+
+    href: str
+    """As asked for; may hold a signature, so it is shown through :func:`rasteret_sql.errors.redact` only."""
+    url: str | None
+    """http(s), percent-encoded, ready to send."""
+    path: str | None
+    """In the local file system."""
+    host: str
+    """Whose limits and counters apply; ``file`` for local files."""
+
+
+@lru_cache(maxsize=8192)
+def resolve_href(href: str) -> Location:
+    """Resolve ``href``; what is not readable is a :class:`ReadError` naming what is.
+
+    ``s3://bucket/key`` becomes ``https://bucket.s3.amazonaws.com/key``, path-style when the bucket's name has dots (the certificate
+    ``*.s3.amazonaws.com`` covers no dots); ``gs://bucket/key`` becomes ``https://storage.googleapis.com/bucket/key``. Keys of ``s3://``
+    and ``gs://`` are taken literally and encoded; an http(s) URL is sent as it is, because its encoding may be signed.
+    """
+    for prefix, instead in _GDAL.items():
+        if href.startswith(prefix):
+            raise ReadError(f"GDAL's {prefix} paths are not read here: give {instead}", href)
+    found = _SCHEME.match(href)
+    scheme = found[1].lower() if found else ""
+    if not scheme:
+        return _local(href, href)
+    if scheme in {"http", "https"}:
+        return _web(href, href)
+    if scheme in {"s3", "gs"}:
+        bucket, _, key = href[len(scheme) + 3 :].partition("/")
+        if not bucket or not key:
+            raise ReadError(f"a {scheme}:// href names a bucket and a key, as in {scheme}://bucket/key.tif", href)
+        if scheme == "gs":
+            return _web(href, f"https://storage.googleapis.com/{bucket}/{quote(key)}")
+        root = f"s3.amazonaws.com/{bucket}" if "." in bucket else f"{bucket}.s3.amazonaws.com"
+        return _web(href, f"https://{root}/{quote(key)}")
+    if scheme == "file":
+        parts = urlsplit(href)
+        if parts.netloc not in {"", "localhost"}:
+            raise ReadError(f"a file:// href names no host, and {parts.netloc!r} is one: write file:///path", href)
+        return _local(href, unquote(parts.path))
+    raise ReadError(f"{scheme}:// is not read yet: valid are {VALID}", href)
+
+
+def _local(href: str, path: str) -> Location:
+    if not path or "\0" in path:
+        raise ReadError(f"an empty or impossible path: valid are {VALID}", href.replace("\0", "\\0"))
+    return Location(href, None, os.fspath(path), LOCAL_HOST)
+
+
+def _web(href: str, url: str) -> Location:
+    url = encoded(url.partition("#")[0])
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ReadError(f"not a valid URL ({error}): it begins with {href[:8]!r}") from None
+    if not host:
+        raise ReadError("this URL names no host", href)
+    return Location(href, url, None, host)
+
+
+def encoded(url: str) -> str:
+    """``url`` with what must not be sent (spaces, non-ASCII characters) percent-encoded, everything else untouched."""
+    return _ILLEGAL.sub(lambda character: quote(character[0], safe=""), url)
+
+
+def bucket_root(url: str) -> str:
+    """What all objects of an S3 bucket share at the global endpoint: its host, with the bucket's name when that is in the path; else ``""``."""
+    parts = urlsplit(url)
+    found = _S3_HOST.fullmatch(parts.netloc)
+    if found is None:
+        return ""
+    return parts.netloc if found["bucket"] else f"{parts.netloc}/{parts.path.split('/')[1]}"
+
+
+def redirect_target(url: str, location: str | None, region: str | None) -> str | None:
+    """Where an HTTP redirect from ``url`` leads; None when it names no place that http(s) reaches.
+
+    ``location`` is the answer's Location header. S3 sends none when a bucket of another region is asked for at the global endpoint; it names
+    the ``region`` in ``x-amz-bucket-region`` instead (Amazon S3 user guide, "Making requests: Redirection and the REST API").
+    """
+    if location:
+        target = encoded(urljoin(url, location).partition("#")[0])
+    elif region and _REGION.fullmatch(region) and (host := _S3_HOST.fullmatch(urlsplit(url).netloc)):
+        target = urlsplit(url)._replace(netloc=f"{host['bucket'] or ''}s3.{region}.amazonaws.com").geturl()
+    else:
+        return None
+    try:
+        parts = urlsplit(target)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return None
+    return target if valid else None

@@ -1,0 +1,121 @@
+"""Arrow arrays as DuckDB hands them over, and the nested arrays it takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+VALUE_SLOTS = {"INTEGER": "i4", "BIGINT": "i8", "UBIGINT": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
+"""Types of single values, safe to compute with, and the struct field each travels in."""
+PIXEL_SLOTS = {
+    "UTINYINT": "u1",
+    "USMALLINT": "u2",
+    "UINTEGER": "u4",
+    "UBIGINT": "u8",
+    "TINYINT": "i1",
+    "SMALLINT": "i2",
+    "INTEGER": "i4",
+    "BIGINT": "i8",
+    "FLOAT": "f4",
+    "DOUBLE": "f8",
+}
+"""A band's own type and the struct field its pixels travel in."""
+
+
+def one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """DuckDB sends chunked arrays of one chunk."""
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def numbers(array: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Values as NumPy; NULL becomes NaN in float arrays."""
+    return np.asarray(one_chunk(array).to_numpy(zero_copy_only=False))
+
+
+def list_parts(array: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Row boundaries and flat values of a list array; a NULL list counts as empty."""
+    lists = one_chunk(array)
+    bounds = lists.offsets.to_numpy().astype(np.int64)
+    return bounds - bounds[0], lists.values.slice(bounds[0], bounds[-1] - bounds[0])
+
+
+def with_nulls(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    """A typed array that is NULL where not valid; one copy of the values at most."""
+    return pa.array(values.astype(kind.to_pandas_dtype(), copy=False), type=kind, mask=None if valid.all() else ~valid)
+
+
+def lists(lengths: Sequence[int] | npt.NDArray[np.int64], values: pa.Array, missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """A list array of these lengths over the flat values; ``missing`` rows are NULL. 64-bit offsets where 32 would overflow."""
+    offsets = np.concatenate(([0], np.cumsum(np.asarray(lengths, dtype=np.int64))))
+    mask = None if missing is None or not missing.any() else pa.array(missing)
+    if offsets[-1] < 1 << 31:
+        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, mask=mask)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=mask)
+
+
+def ones(rows: pa.Array) -> pa.Array:
+    """Each row as a list of one: the shape whose ``unnest`` makes DuckDB call a function exactly once."""
+    return lists(np.ones(len(rows), dtype=np.int64), rows)
+
+
+Column = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None
+"""Values and validity of one band in one row; None where the row has nothing for it."""
+
+
+def slot_fields(table: Sequence[Sequence[Column]], types: Sequence[str], slots: dict[str, str]) -> dict[str, pa.Array]:
+    """One field per slot: rows of lists (one per band) of values; a band fills the slot of its own type and is NULL in the others."""
+    used = [slots[name] for name in types]
+    return {slot: _slot(table, used, slot, arrow_type(name)) for name, slot in slots.items()}
+
+
+def _slot(table: Sequence[Sequence[Column]], used: Sequence[str], slot: str, kind: pa.DataType) -> pa.Array:
+    if slot not in used:
+        return pa.nulls(len(table), pa.list_(pa.list_(kind)))
+    cells = [column if mine == slot else None for row in table for column, mine in zip(row, used, strict=True)]
+    present = [cell for cell in cells if cell is not None]
+    values = np.concatenate([cell[0].ravel() for cell in present]) if present else np.empty(0, kind.to_pandas_dtype())
+    valid = np.concatenate([cell[1].ravel() for cell in present]) if present else np.empty(0, bool)
+    lengths = np.fromiter((0 if cell is None else cell[0].size for cell in cells), dtype=np.int64, count=len(cells))
+    missing = np.fromiter((cell is None for cell in cells), dtype=bool, count=len(cells))
+    return lists(np.full(len(table), len(used)), lists(lengths, with_nulls(values, valid, kind), missing))
+
+
+_ARROW = {
+    "UTINYINT": pa.uint8(),
+    "USMALLINT": pa.uint16(),
+    "UINTEGER": pa.uint32(),
+    "UBIGINT": pa.uint64(),
+    "TINYINT": pa.int8(),
+    "SMALLINT": pa.int16(),
+    "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(),
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+}
+
+
+def arrow_type(sql_type: str) -> pa.DataType:
+    """The Arrow type of a SQL scalar type."""
+    return _ARROW[sql_type]
+
+
+def value_type(dtype: np.dtype[Any]) -> str:
+    """SQL type of a single value: integers up to 16 bits INTEGER, 32 bits BIGINT, 64 bits as they are; float16/32 FLOAT, float64 DOUBLE."""
+    if dtype.kind == "f":
+        return "DOUBLE" if dtype.itemsize == 8 else "FLOAT"
+    if dtype.itemsize == 8:
+        return "UBIGINT" if dtype.kind == "u" else "BIGINT"
+    return "INTEGER" if dtype.itemsize <= 2 else "BIGINT"
+
+
+def pixel_type(dtype: np.dtype[Any]) -> str:
+    """SQL type of a pixel in an array: the band's own (float16, which SQL lacks, as FLOAT)."""
+    if dtype.kind == "f":
+        return "DOUBLE" if dtype.itemsize == 8 else "FLOAT"
+    widths = {1: "TINYINT", 2: "SMALLINT", 4: "INTEGER", 8: "BIGINT"}
+    return ("U" if dtype.kind == "u" else "") + widths[dtype.itemsize]

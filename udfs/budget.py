@@ -1,0 +1,90 @@
+"""What a read would cost, before it is made: distinct segments, requests, bytes. Nothing is fetched here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rasteret_sql.errors import BudgetExceeded
+from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.cache import SegmentKey
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import PixelSet
+from rasteret_sql.reader.points import PointReader, Visit
+from rasteret_sql.reader.segments import GAP_FRACTION, MAX_REQUEST_BYTES
+from rasteret_sql.storage.ranges import coalesce
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One band of one record: distinct segments under the pairs and what fetching them takes."""
+
+    tiles: int
+    requests: int
+    bytes: int
+    bytes_cached: int
+
+
+def segments_under(band: Band, windows: Ints) -> Ints:
+    """Distinct segment numbers under windows (n, 4: row, col, height, width) of the band's grid."""
+    windows = windows[(windows[:, 2] > 0) & (windows[:, 3] > 0)]
+    if not len(windows):
+        return np.empty(0, np.int64)
+    height, width = band.layout.tile_height, band.layout.tile_width
+    top, left = windows[:, 0] // height, windows[:, 1] // width
+    down = (windows[:, 0] + windows[:, 2] - 1) // height - top + 1
+    across = (windows[:, 1] + windows[:, 3] - 1) // width - left + 1
+    counts = down * across
+    which = np.repeat(np.arange(len(windows)), counts)
+    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    ids = (top[which] + step // across[which]) * band.level.tiles_across + left[which] + step % across[which]
+    return np.unique(ids)
+
+
+def cost_of(band: Band, segments: Ints, query: Query) -> Cost:
+    """Cost of some segments of a band; sparse ones are free."""
+    lengths = band.level.byte_counts[segments]
+    starts, lengths = band.level.offsets[segments][lengths > 0], lengths[lengths > 0]
+    cached = np.array([query.engine.cache.peek(SegmentKey(band.href, int(start), band.etag)) for start in starts], dtype=bool)
+    missing = ~cached
+    gap = int(GAP_FRACTION * float(lengths[missing].mean())) if missing.any() else 0
+    merged = coalesce(starts[missing], lengths[missing], max_gap=gap, max_length=MAX_REQUEST_BYTES) if missing.any() else []
+    return Cost(len(starts), len(merged), int(lengths.sum()), int(lengths[cached].sum()))
+
+
+def check_budget(needed: int, query: Query) -> None:
+    """Refuse what is over ``rasteret_max_bytes``, with both figures."""
+    limit = query.settings.max_bytes
+    if needed > limit:
+        raise BudgetExceeded(
+            f"{query.function} would fetch {needed:,} bytes, more than rasteret_max_bytes = {limit:,}; "
+            "filter records or geometries first, or SET VARIABLE rasteret_max_bytes = <bytes>"
+        )
+
+
+def check_point_budget(reader: PointReader, visits: Sequence[Visit], query: Query) -> None:
+    """Bytes of the distinct segments under all visits, against the limit."""
+    needed = 0
+    seen: set[tuple[str, int]] = set()
+    for band, pixels in reader.reads(visits):
+        needed += _new_bytes(band, pixels, seen)
+    check_budget(needed, query)
+
+
+def _new_bytes(band: Band, pixels: PixelSet, seen: set[tuple[str, int]]) -> int:
+    total = 0
+    for segment in pixels.by_segment(band.layout, band.level.tiles_across).ids.tolist():
+        key = (band.href, int(band.level.offsets[segment]))
+        if key not in seen:
+            seen.add(key)
+            total += int(band.level.byte_counts[segment])
+    return total
+
+
+def total_bytes(costs: Iterable[Cost]) -> int:
+    return sum(cost.bytes - cost.bytes_cached for cost in costs)

@@ -1,0 +1,206 @@
+"""Geometries of the user's tables: which column, which CRS, and where on earth each row lies."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+
+from rasteret_sql.errors import InvalidArgument, listing, near
+from rasteret_sql.raster.crs import parse_crs, transform_bounds, transform_points
+from rasteret_sql.udfs.arrow import numbers, one_chunk
+
+CRS84 = "OGC:CRS84"
+NAMES = ("geometry", "geom", "wkb_geometry")
+POINT = "STRUCT(x DOUBLE, y DOUBLE, lon DOUBLE, lat DOUBLE, error VARCHAR)"
+GEOMETRY = "STRUCT(wkb BLOB, xmin DOUBLE, ymin DOUBLE, xmax DOUBLE, ymax DOUBLE, error VARCHAR)"
+
+_POINT_WKB = np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
+_CRS_IN_TYPE = re.compile(r"GEOMETRY\('(.*)'\)$", re.DOTALL)
+
+
+def geometry_column(row_types: pa.Array, asked: pa.Array) -> pa.Array:
+    """Name of the geometry column of a row type ``STRUCT(a INTEGER, geom GEOMETRY, …)``: the one asked for, else by type, else by name."""
+    pairs = zip(one_chunk(row_types).to_pylist(), one_chunk(asked).to_pylist(), strict=True)
+    return pa.array([_geometry_column(struct_fields(text), name) for text, name in pairs], pa.string())
+
+
+def _geometry_column(fields: dict[str, str], asked: str | None) -> str:
+    folded = {name.lower(): name for name in fields}
+    if asked:
+        if asked.lower() not in folded:
+            raise InvalidArgument(f"no column {asked!r}{near(asked, fields)}; columns: {listing(fields)}")
+        return folded[asked.lower()]
+    typed = [name for name, kind in fields.items() if kind.startswith("GEOMETRY")]
+    if len(typed) == 1:
+        return typed[0]
+    for name in NAMES:
+        if name in folded:
+            return folded[name]
+    if typed:
+        raise InvalidArgument(f"several geometry columns ({listing(typed)}); choose with geometry := '<column>'")
+    raise InvalidArgument(f"no geometry column; name it with geometry := '<column>', or points with x := '<column>', y := '<column>'; columns: {listing(fields)}")
+
+
+def struct_fields(text: str) -> dict[str, str]:
+    """Field names and types of DuckDB's text for a struct type, nesting and quoted names included."""
+    fields: dict[str, str] = {}
+    position = text.index("(") + 1
+    while position < len(text) - 1:
+        name, position = _name_at(text, position)
+        start = position + 1
+        position = _end_of_type(text, start)
+        fields[name] = text[start:position]
+        position += 2
+    return fields
+
+
+def _name_at(text: str, position: int) -> tuple[str, int]:
+    if text[position] != '"':
+        end = text.index(" ", position)
+        return text[position:end], end
+    end = position + 1
+    while text[end] != '"' or text[end + 1 : end + 2] == '"':
+        end += 2 if text[end] == '"' else 1
+    return text[position + 1 : end].replace('""', '"'), end + 1
+
+
+def _end_of_type(text: str, position: int) -> int:
+    depth, quote = 0, ""
+    for index in range(position, len(text)):
+        char = text[index]
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            if depth == 0:
+                return index
+            depth -= 1
+        elif char == "," and depth == 0:
+            return index
+    return len(text)
+
+
+def geometry_crs(column_types: pa.Array, asked: pa.Array) -> pa.Array:
+    """CRS of a geometry column: the argument, else the one in its type, else CRS84. Unknown ones are an error."""
+    pairs = zip(one_chunk(column_types).to_pylist(), one_chunk(asked).to_pylist(), strict=True)
+    return pa.array([_geometry_crs(kind, crs) for kind, crs in pairs], pa.string())
+
+
+def _geometry_crs(kind: str, asked: str | None) -> str:
+    found = _CRS_IN_TYPE.search(kind)
+    text = asked or (found.group(1).replace("''", "'") if found else CRS84)
+    parse_crs(text)
+    return text
+
+
+def points(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
+    """Point coordinates in their own CRS and in CRS84; NULL and empty geometries have none."""
+    column = one_chunk(geometry)
+    if not len(column):
+        return pa.array([], _struct(x=pa.float64(), y=pa.float64(), lon=pa.float64(), lat=pa.float64(), error=pa.string()))
+    fast = _plain_points(column)
+    errors: list[str | None] = [None] * len(column)
+    if fast is not None:
+        x, y = fast
+    else:
+        shapes, errors = parse_geometries(column)
+        _only_points(shapes, errors)
+        x, y = shapely.get_x(shapes), shapely.get_y(shapes)
+    _complain(errors, on_error)
+    return _located(x, y, one_chunk(crs)[0].as_py(), errors)
+
+
+def coordinates(x: pa.Array, y: pa.Array, crs: pa.Array) -> pa.Array:
+    """Points given as two columns of numbers."""
+    if not len(x):
+        return points(pa.array([], pa.binary()), crs, crs)
+    return _located(numbers(x).astype(float), numbers(y).astype(float), one_chunk(crs)[0].as_py(), [None] * len(x))
+
+
+def _located(x: npt.NDArray[Any], y: npt.NDArray[Any], crs: str, errors: list[str | None]) -> pa.Array:
+    lon, lat = transform_points(x, y, crs, CRS84)
+    arrays = [pa.array(values, pa.float64(), mask=~np.isfinite(values)) for values in (x, y, lon, lat)]
+    return pa.StructArray.from_arrays([*arrays, pa.array(errors, pa.string())], ["x", "y", "lon", "lat", "error"])
+
+
+def geometries(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
+    """Geometries as 2-D WKB in their own CRS with their box in CRS84; NULL and empty ones have no box."""
+    column = one_chunk(geometry)
+    fields = _struct(wkb=pa.binary(), xmin=pa.float64(), ymin=pa.float64(), xmax=pa.float64(), ymax=pa.float64(), error=pa.string())
+    if not len(column):
+        return pa.array([], fields)
+    shapes, errors = parse_geometries(column)
+    _complain(errors, on_error)
+    here = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    boxes = np.full((len(shapes), 4), np.nan)
+    if here.any():
+        boxes[here] = transform_bounds(shapely.bounds(shapes[here]), one_chunk(crs)[0].as_py(), CRS84)
+    usable = np.isfinite(boxes).all(axis=1)
+    wkb = shapely.to_wkb(shapely.force_2d(shapes), include_srid=False)
+    sides = [pa.array(boxes[:, i], pa.float64(), mask=~usable) for i in range(4)]
+    return pa.StructArray.from_arrays(
+        [pa.array(list(wkb), pa.binary()), *sides, pa.array(errors, pa.string())], [fields.field(i).name for i in range(fields.num_fields)]
+    )
+
+
+def parse_geometries(column: pa.Array) -> tuple[npt.NDArray[np.object_], list[str | None]]:
+    """GEOMETRY and BLOB as WKB, VARCHAR as WKT (or hexadecimal WKB); what cannot be parsed is None with its reason."""
+    values = np.asarray(column.to_pylist(), dtype=object)
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not (text or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type) or pa.types.is_null(column.type)):
+        raise InvalidArgument(f"the geometry column is {column.type}; GEOMETRY, WKB (BLOB) and WKT (VARCHAR) are valid")
+    if not text:
+        shapes = shapely.from_wkb(values, on_invalid="ignore")
+    else:
+        shapes = shapely.from_wkt(values, on_invalid="ignore")
+        hexadecimal = np.flatnonzero(shapely.is_missing(shapes) & np.array([value is not None for value in values]))
+        if len(hexadecimal):
+            shapes[hexadecimal] = shapely.from_wkb(values[hexadecimal], on_invalid="ignore")
+    broken = shapely.is_missing(shapes) & np.array([value is not None for value in values])
+    kind = "WKT" if text else "WKB"
+    return shapes, [f"the geometry is no valid {kind}: {_excerpt(value)}" if bad else None for bad, value in zip(broken, values, strict=True)]
+
+
+def _plain_points(column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+    """Coordinates straight from the buffer when every value is a little-endian 2-D WKB point (21 bytes)."""
+    if not pa.types.is_binary(column.type) or column.null_count:
+        return None
+    offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    if offsets[-1] - offsets[0] != 21 * len(column) or (np.diff(offsets) != 21).any():
+        return None
+    table = np.frombuffer(column.buffers()[2], dtype=_POINT_WKB, count=len(column), offset=int(offsets[0]))
+    if (table["order"] != 1).any() or (table["type"] != 1).any():
+        return None
+    return table["x"].copy(), table["y"].copy()
+
+
+def _only_points(shapes: npt.NDArray[np.object_], errors: list[str | None]) -> None:
+    kinds = shapely.get_type_id(shapes)
+    for row in np.flatnonzero((kinds > 0) & (kinds != -1)):
+        errors[row] = f"a {shapes[row].geom_type} is no point; use rasteret_read for areas, or ST_Centroid of it"
+        shapes[row] = None
+
+
+def _complain(errors: list[str | None], on_error: pa.Array) -> None:
+    first = next((error for error in errors if error), None)
+    if first and one_chunk(on_error)[0].as_py() == "raise":
+        raise InvalidArgument(f"{first}; on_error := 'null' keeps such rows with their error")
+
+
+def _excerpt(value: Any) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def _struct(**fields: pa.DataType) -> pa.DataType:
+    return pa.struct(list(fields.items()))
+
+

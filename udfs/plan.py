@@ -1,0 +1,41 @@
+"""``rasteret_plan``: what a read would fetch, band by band; nothing is fetched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from rasteret_sql.collection.rows import bands_of_payload
+from rasteret_sql.reader.areas import read_grid
+from rasteret_sql.udfs.arrow import list_parts, lists, one_chunk
+from rasteret_sql.udfs.budget import cost_of, segments_under
+from rasteret_sql.udfs.options import options_of
+from rasteret_sql.udfs.read import Geometries, on_band
+
+RESULT = "STRUCT(band VARCHAR, tiles BIGINT, requests BIGINT, bytes BIGINT, bytes_cached BIGINT)[]"
+_TYPE = pa.struct([("band", pa.string())] + [(name, pa.int64()) for name in ("tiles", "requests", "bytes", "bytes_cached")])
+
+
+def plan(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array) -> pa.Array:
+    """One row per record with its candidate geometries; answers with a cost per band that the geometries meet."""
+    chosen = options_of(options)
+    if chosen is None:
+        return pa.array([], pa.list_(_TYPE))
+    geometries = Geometries(*list_parts(nos), list_parts(wkbs)[1], one_chunk(crs)[0].as_py())
+    query = chosen.query()
+    rows: list[dict[str, Any]] = []
+    counts: list[int] = []
+    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands)):
+        before = len(rows)
+        where = read_grid(bands)
+        if where is not None:
+            _, windows = geometries.windows(row, *where)
+            for band in bands:
+                if band is not None and len(windows):
+                    cost = cost_of(band, segments_under(band, on_band(band, where[0], windows)), query)
+                    rows.append(
+                        {"band": band.name, "tiles": cost.tiles, "requests": cost.requests, "bytes": cost.bytes, "bytes_cached": cost.bytes_cached}
+                    )
+        counts.append(len(rows) - before)
+    return lists(counts, pa.array(rows, _TYPE))

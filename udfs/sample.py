@@ -1,0 +1,193 @@
+"""``rasteret_sample``: values of bands at points, all records of a call in one plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+
+from rasteret_sql.collection.rows import bands_of_payload
+from rasteret_sql.errors import RasteretError
+from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.points import NODATA, PointReader, Points, Visit, VisitResult
+from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
+from rasteret_sql.udfs.budget import check_point_budget
+from rasteret_sql.udfs.geometry import parse_geometries
+from rasteret_sql.udfs.options import Options, options_of
+
+_WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
+
+RESULT = (
+    "STRUCT(record INTEGER[], no INTEGER[], status UTINYINT[], distance DOUBLE[], error VARCHAR[], "
+    + ", ".join(f"{slot} {name}[][]" for name, slot in VALUE_SLOTS.items())
+    + ", "
+    + ", ".join(f"{slot} {name}[][][]" for name, slot in _WINDOW_SLOTS.items())
+    + ")[]"
+)
+
+
+def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, xs: pa.Array, ys: pa.Array, crs: pa.Array) -> pa.Array:
+    """One row per record with its candidate points; answers with the points that lie in it."""
+    chosen = options_of(options)
+    if chosen is None:
+        return _result([], [], (), Options("rasteret_sample"))
+    bounds, flat = list_parts(nos)
+    numbers_of = flat.to_numpy().astype(np.int64)
+    points = _dense_points(numbers_of, list_parts(xs)[1], list_parts(ys)[1], one_chunk(crs)[0].as_py())
+    bands = bands_of_payload(one_chunk(payload), chosen.bands)
+    visits = [Visit(mine, numbers_of[bounds[row] : bounds[row + 1]]) for row, mine in enumerate(bands)]
+    with chosen.query() as query:
+        reader = PointReader(points, query, max_distance=chosen.max_distance_pixels, neighbourhood=chosen.neighbourhood)
+        check_point_budget(reader, visits, query)
+        results = reader.all(visits)
+    return _result(results, bands, one_chunk(types)[0].as_py(), chosen)
+
+
+def latest(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, xs: pa.Array, ys: pa.Array, crs: pa.Array) -> pa.Array:
+    """One row for all: records (newest first) and candidate pairs; answers with the newest value of each point."""
+    chosen = options_of(options)
+    if chosen is None:
+        return _result([], [], (), Options("rasteret_sample"))
+    payload = list_parts(records)[1]
+    both = list_parts(pairs)[1]
+    record, point = both.field("record").to_numpy().astype(np.int64), both.field("no").to_numpy().astype(np.int64)
+    order = np.argsort(record, kind="stable")
+    parts = np.split(point[order], np.cumsum(np.bincount(record, minlength=len(payload)))[:-1]) if len(payload) else []
+    bands = bands_of_payload(payload, chosen.bands)
+    points = Points(numbers(list_parts(xs)[1]), numbers(list_parts(ys)[1]), one_chunk(crs)[0].as_py())
+    with chosen.query() as query:
+        reader = PointReader(points, query, max_distance=chosen.max_distance_pixels, neighbourhood=chosen.neighbourhood)
+        results, origins = reader.latest([Visit(mine, candidates) for mine, candidates in zip(bands, parts, strict=True)])
+    mine = [bands[number] for number in origins]
+    return lists([len(results)], _rows(results, mine, one_chunk(types)[0].as_py(), chosen, origins))
+
+
+def _dense_points(nos: npt.NDArray[np.int64], xs: pa.Array, ys: pa.Array, crs: str) -> Points:
+    """Points by their number; a number that no pair of this call names stays NaN."""
+    size = int(nos.max()) + 1 if len(nos) else 0
+    x, y = np.full(size, np.nan), np.full(size, np.nan)
+    x[nos], y[nos] = numbers(xs), numbers(ys)
+    return Points(x, y, crs)
+
+
+def _result(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options) -> pa.Array:
+    return ones(_rows(results, bands, types, options, np.arange(len(results))))
+
+
+def _rows(
+    results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options, records: npt.NDArray[np.int64]
+) -> pa.StructArray:
+    """One struct per visit, its columns as parallel lists."""
+    counts = np.fromiter((len(result.points) for result in results), dtype=np.int64, count=len(results))
+    _explain_missing(results, bands, options.bands)
+    fields: dict[str, pa.Array] = {
+        "record": lists(counts, pa.array(np.repeat(records, counts).astype(np.int32))),
+        "no": lists(counts, pa.array(_joined([result.points for result in results], np.int64).astype(np.int32))),
+        "status": lists(counts, pa.array(_joined([result.status for result in results], np.uint8))),
+        "distance": lists(counts, _nullable(_joined([result.distance for result in results], np.float64))),
+        "error": lists(counts, _messages(results, int(counts.sum()))),
+    }
+    table = [
+        [
+            None if values is None or band is None else (physical(values, band, scaled=options.scaled), valid)
+            for values, valid, band in zip(result.values, result.valid, mine, strict=True)
+        ]
+        for result, mine in zip(results, bands, strict=True)
+    ]
+    fields |= slot_fields([_padded(row, result) for row, result in zip(table, results, strict=True)], types, VALUE_SLOTS)
+    fields |= _window_fields(results, bands, types, options)
+    return pa.StructArray.from_arrays(list(fields.values()), list(fields))
+
+
+def physical(values: npt.NDArray[Any], band: Band, *, scaled: bool) -> npt.NDArray[Any]:
+    """Stored values, or stored * scale + offset in double precision."""
+    return values * band.scale + band.offset if scaled else values
+
+
+def _padded(row: Sequence[Column], result: VisitResult) -> list[Column]:
+    """A band that the record lacks is NULL at every point."""
+    count = len(result.points)
+    return [(np.zeros(count), np.zeros(count, bool)) if cell is None else cell for cell in row]
+
+
+def _explain_missing(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], names: Sequence[str]) -> None:
+    for result, mine in zip(results, bands, strict=True):
+        lacking = [name for name, band in zip(names, mine, strict=True) if band is None]
+        if lacking:
+            reason = f"the record has no asset for {', '.join(lacking)}"
+            for entry in np.flatnonzero(result.status == NODATA).tolist():
+                result.errors.setdefault(entry, reason)
+
+
+def _window_fields(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options) -> dict[str, pa.Array]:
+    """Neighbourhoods as rows → bands → points → (2r+1)² values, widened to 64 bits (SQL casts them back)."""
+    if not options.neighbourhood:
+        return {slot: pa.nulls(len(results), pa.list_(pa.list_(pa.list_(arrow_type(name))))) for name, slot in _WINDOW_SLOTS.items()}
+    side = (2 * options.neighbourhood + 1) ** 2
+    widened = ["DOUBLE" if options.scaled or name in ("FLOAT", "DOUBLE") else "UBIGINT" if name == "UBIGINT" else "BIGINT" for name in types]
+    table: list[list[Column]] = []
+    for result, mine in zip(results, bands, strict=True):
+        blank = (np.zeros((len(result.points), side)), np.zeros((len(result.points), side), bool))
+        table.append(
+            [
+                blank if window is None or band is None else (physical(window[0], band, scaled=options.scaled), window[1])
+                for window, band in zip(result.windows, mine, strict=True)
+            ]
+        )
+    flat = slot_fields(table, widened, _WINDOW_SLOTS)
+    return {slot: _regroup(array, side) for slot, array in flat.items()}
+
+
+def _regroup(array: pa.Array, side: int) -> pa.Array:
+    """Flat neighbourhoods of a band, cut into lists of ``side`` values."""
+    bands = array.values
+    values = bands.values
+    points = lists(np.full(len(values) // side, side), values)
+    per_band = pa.ListArray.from_arrays(pa.array((bands.offsets.to_numpy() // side).astype(np.int32)), points, mask=bands.is_null())
+    return pa.ListArray.from_arrays(array.offsets, per_band, mask=array.is_null())
+
+
+def _messages(results: Sequence[VisitResult], count: int) -> pa.Array:
+    if not any(result.errors for result in results):
+        return pa.nulls(count, pa.string())
+    texts: list[str | None] = [None] * count
+    start = 0
+    for result in results:
+        for entry, message in result.errors.items():
+            texts[start + entry] = message
+        start += len(result.points)
+    return pa.array(texts, pa.string())
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def _nullable(values: npt.NDArray[np.float64]) -> pa.Array:
+    return pa.array(values, pa.float64(), mask=np.isnan(values))
+
+
+def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, kind: str) -> pa.Array:
+    """Scalar form: one value per (record, point) row, NULL where there is none."""
+    chosen = options_of(options)
+    if chosen is None:
+        return pa.array([], arrow_type(kind))
+
+
+    shapes, errors = parse_geometries(one_chunk(geometry))
+    if problem := next((error for error in errors if error), None):
+        raise RasteretError(problem)
+    points = Points(shapely.get_x(shapes), shapely.get_y(shapes), one_chunk(crs)[0].as_py())
+    bands = bands_of_payload(one_chunk(payload), chosen.bands)
+    with chosen.query() as query:
+        visits = [Visit(mine, np.array([row])) for row, mine in enumerate(bands)]
+        results = PointReader(points, query).all(visits)
+    out, valid = np.zeros(len(bands), dtype=arrow_type(kind).to_pandas_dtype()), np.zeros(len(bands), bool)
+    for row, (result, mine) in enumerate(zip(results, bands, strict=True)):
+        if len(result.points) and result.valid[0][0] and mine[0] is not None and (found := result.values[0]) is not None:
+            out[row], valid[row] = physical(found, mine[0], scaled=chosen.scaled)[0], True
+    return pa.array(out, arrow_type(kind), mask=~valid)
