@@ -23,6 +23,8 @@ class Contender(ABC):
     """True where :meth:`build` makes an index in a process of its own, before the clock: then W1 to W3 know the headers."""
     environ: ClassVar[dict[str, str]] = {}
     """Set before the contender's libraries are imported."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions belong beside the numbers."""
     how: ClassVar[str] = ""
     """One line for the table: how it was used."""
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
 import sys
 import tempfile
 import time
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -25,6 +27,10 @@ def usage() -> tuple[float, float]:
     """(user + system CPU seconds, peak resident bytes) of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def installed() -> set[str]:
+    return {d.name.lower().replace("_", "-") for d in distributions()}
 
 
 def counters(url: str) -> dict[str, Any]:
@@ -58,32 +64,42 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--order", default="shuffled")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--calls", type=int, default=2)
+    parser.add_argument("--slow", type=float, default=30.0, help="no second call where the first took more seconds than this")
     args = parser.parse_args(argv)
 
     from benchmarks.peers import contender_class
-    from benchmarks.workloads import digest, load_inputs
+    from benchmarks.workloads import load_inputs
 
     kind = contender_class(args.contender)
     for name, value in kind.environ.items():
         os.environ.setdefault(name, value)
     inputs = load_inputs(args.archive, args.url, args.workload, points=args.points, order=args.order, limit=args.limit)
-    work = args.work or Path(tempfile.mkdtemp(prefix="benchmark-"))
-    contender = kind(inputs, work)
-    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as fresh:
+        # W5 times the making of an index, so it must not find one.
+        work = args.work if args.work and args.workload != "W5" else Path(fresh)
+        print(json.dumps(report_of(kind(inputs, work), args)), flush=True)
+
+
+def report_of(contender: Any, args: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.workloads import digest
+
+    load, began = os.getloadavg()[0], time.perf_counter()
     if args.build:
         contender.build()
-        print(json.dumps({"build_s": time.perf_counter() - began}))
-        return
+        return {"build_s": time.perf_counter() - began}
     contender.setup()
-    report: dict[str, Any] = {"setup_s": time.perf_counter() - began, "rss_before_bytes": usage()[1], "calls": []}
+    report: dict[str, Any] = {"setup_s": time.perf_counter() - began, "rss_before_bytes": usage()[1], "load": load, "calls": []}
+    report["versions"] = {"python": platform.python_version(), **{name: version(name) for name in contender.packages if name in installed()}}
     for call in range(args.calls):
         raw, facts = timed_call(contender, call, args.url)
-        facts["digest"] = digest(inputs, contender.result(raw))
+        facts["digest"] = digest(contender.inputs, contender.result(raw))
         del raw
         report["calls"].append(facts)
+        if facts["wall_s"] > args.slow:
+            break
     contender.close()
     report["process_s"] = time.perf_counter() - STARTED
-    print(json.dumps(report), flush=True)
+    return report
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from affine import Affine
 
-from benchmarks.contender import Contender
+from benchmarks.contender import Contender, Projected, window_of
 from benchmarks.workloads import Chip, FileFacts
 
 CLIENT_OPTIONS = {"connect_timeout": "5s", "pool_idle_timeout": "90s", "pool_max_idle_per_host": "50", "timeout": "30s"}
@@ -21,7 +22,8 @@ class Rasteret(Contender):
 
     workloads: ClassVar[frozenset[str]] = frozenset({"W1", "W2", "W3", "W5"})
     indexed: ClassVar[bool] = True
-    how: ClassVar[str] = "Collection.sample_points(bbox=…), get_gdf, build_from_table(enrich_cog=True)"
+    packages: ClassVar[tuple[str, ...]] = ("rasteret", "obstore", "imagecodecs")
+    how: ClassVar[str] = "Collection.sample_points(bbox=…), get_gdf, read_window, build_from_table(enrich_cog=True)"
 
     def records(self) -> pa.Table:
         """The index with the ``assets`` struct that rasteret wants, hrefs absolute."""
@@ -53,6 +55,11 @@ class Rasteret(Contender):
             return
         self.collection = rasteret.load(self.work / "rasteret" / "bench_records")
         self.bands = list(self.inputs.bands)
+        self.grids: dict[int, tuple[Affine, int, int]] = {}
+        for row in self.collection.to_table(columns=["proj:epsg", f"{self.bands[0]}_metadata"]).to_pylist():
+            m = row[f"{self.bands[0]}_metadata"]
+            a, c, e, f = m["transform"]
+            self.grids[row["proj:epsg"]] = (Affine(a, 0.0, c, 0.0, e, f), m["image_width"], m["image_height"])
 
     def run(self, call: int) -> Any:
         inputs = self.inputs
@@ -63,8 +70,10 @@ class Rasteret(Contender):
             points = pa.table({"lon": inputs.lon, "lat": inputs.lat})
             box = (inputs.lon.min(), inputs.lat.min(), inputs.lon.max(), inputs.lat.max())
             return self.collection.sample_points(points, self.bands, x_column="lon", y_column="lat", geometry_crs=4326, bbox=box, backend=self.store)
+        if inputs.workload == "W3":
+            return self.windows()
         wkb = pa.array([shapely.to_wkb(f) for f in inputs.fields], pa.binary())
-        return self.collection.get_gdf(wkb, self.bands, geometry_crs=4326, all_touched=inputs.workload == "W3", backend=self.store)
+        return self.collection.get_gdf(wkb, self.bands, geometry_crs=4326, backend=self.store)
 
     def result(self, raw: Any) -> Any:
         inputs = self.inputs
@@ -77,14 +86,46 @@ class Rasteret(Contender):
             band = np.array([inputs.bands.index(b) for b in raw["band"].to_pylist()])
             values[raw["point_index"].to_numpy(), scene, band] = raw["value"].to_numpy().astype(np.uint16)
             return values
-        return self.chips(raw, scenes)
+        if inputs.workload == "W2":
+            return self.chips(raw, scenes)
+        found = []
+        for (row, col), numbers, pixels in raw:
+            places = [(n, s, b) for n, s in enumerate(numbers) for b in range(len(inputs.bands))]
+            found += [Chip(int(inputs.ids[0]), s, b, row, col, pixels[n, b]) for n, s, b in places]
+        return found
 
     def chips(self, frame: Any, scenes: dict[str, int]) -> list[Chip]:
         chips = []
         for row in frame.to_dict("records"):
-            print({k: type(v) for k, v in row.items()}, row)
-            raise SystemExit
+            scene, field = scenes[row["record_id"]], int(self.inputs.ids[row["geometry_id"] - 1])
+            band, (c, r) = (
+                self.inputs.bands.index(row["band"]),
+                ~self.grids[self.inputs.scenes[scene].epsg][0] * (row["transform"].c, row["transform"].f),
+            )
+            chips.append(Chip(field, scene, band, round(r), round(c), row["data"]))
         return chips
+
+    def windows(self) -> list[tuple[tuple[int, int], list[int], np.ndarray]]:
+        """W3, one call a zone: ((row, col) of the first pixel, scene numbers, array of scenes, bands, rows, columns)."""
+        found, places = [], Projected(self.inputs)
+        for epsg, (transform, width, height) in self.grids.items():
+            window = window_of(places.fields(epsg)[0].bounds, ~transform, width, height)
+            if window is None:
+                continue
+            row, col, rows, cols = window
+            (left, top), (right, bottom) = transform * (col, row), transform * (col + cols, row + rows)
+            scenes = [s for s, scene in enumerate(self.inputs.scenes) if scene.epsg == epsg]
+            pixels = self.collection.read_window(
+                record_ids=[self.inputs.scenes[s].id for s in scenes],
+                bounds=(left, bottom, right, top),
+                res=(transform.a, -transform.e),
+                bands=self.bands,
+                target_crs=epsg,
+                backend=self.store,
+                group_by="id",
+            )
+            found.append(((row, col), scenes, pixels))
+        return found
 
     def file_facts(self, rows: list[dict[str, Any]]) -> list[FileFacts]:
         facts = []

@@ -16,7 +16,6 @@ from benchmarks.workloads import Chip, FileFacts
 
 CONTENDERS = {
     "ours": "benchmarks.ours:Ours",
-    "ours-reader": "benchmarks.ours:OursReader",
     "rasterio": "benchmarks.peers:RasterioThreads",
     "rasterio-naive": "benchmarks.peers:RasterioNaive",
     "rasteret": "benchmarks.peer_rasteret:Rasteret",
@@ -73,6 +72,7 @@ class RasterioThreads(Contender):
 
     workloads: ClassVar[frozenset[str]] = frozenset({"W1", "W2", "W3", "W5"})
     environ: ClassVar[dict[str, str]] = GDAL
+    packages: ClassVar[tuple[str, ...]] = ("rasterio", "numpy")
     how: ClassVar[str] = f"{THREADS} threads, datasets pooled, reads ordered by tile, GDAL options for COGs over HTTP"
 
     def setup(self) -> None:
@@ -183,6 +183,7 @@ class RasterioNaive(Contender):
     """rasterio as in its documentation: one file after the other, ``dataset.sample`` for points, ``rasterio.mask.mask`` for fields."""
 
     workloads: ClassVar[frozenset[str]] = frozenset({"W1", "W2", "W3", "W5"})
+    packages: ClassVar[tuple[str, ...]] = ("rasterio", "numpy")
     how: ClassVar[str] = "sequential, default GDAL options, dataset.sample() and rasterio.mask.mask()"
 
     def setup(self) -> None:

@@ -56,7 +56,10 @@ class Cancelled(RasteretError):
 
 def redact(href: str) -> str:
     """The href without query string, fragment and credentials: what may be shown or logged."""
-    parts = urlsplit(href)
+    try:
+        parts = urlsplit(href)
+    except ValueError:  # brackets or characters that no host may have
+        return f"{href.partition('://')[0]}://…"
     if not parts.scheme or not parts.netloc:
         return href
     host = parts.netloc.rpartition("@")[2]

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.assets import TableOptions
 from rasteret_sql.collection.build import build_from_table
@@ -14,7 +15,6 @@ from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.progress import progress_bar
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
-from rasteret_sql.udfs.arrow import one_chunk
 
 RESULT = (
     "STRUCT(collection VARCHAR, path VARCHAR, records BIGINT, added BIGINT, unchanged BIGINT, failed BIGINT, bands VARCHAR[], epsg INTEGER[], "

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
+from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points
+from rasteret_sql.udfs.arrow import numbers, one_chunk
 
 from rasteret_sql.errors import InvalidArgument, listing, near
-from rasteret_sql.raster.crs import parse_crs, transform_bounds, transform_points
-from rasteret_sql.udfs.arrow import numbers, one_chunk
 
 CRS84 = "OGC:CRS84"
 NAMES = ("geometry", "geom", "wkb_geometry")
@@ -43,7 +43,9 @@ def _geometry_column(fields: dict[str, str], asked: str | None) -> str:
             return folded[name]
     if typed:
         raise InvalidArgument(f"several geometry columns ({listing(typed)}); choose with geometry := '<column>'")
-    raise InvalidArgument(f"no geometry column; name it with geometry := '<column>', or points with x := '<column>', y := '<column>'; columns: {listing(fields)}")
+    raise InvalidArgument(
+        f"no geometry column; name it with geometry := '<column>', or points with x := '<column>', y := '<column>'; columns: {listing(fields)}"
+    )
 
 
 def struct_fields(text: str) -> dict[str, str]:
@@ -97,7 +99,7 @@ def geometry_crs(column_types: pa.Array, asked: pa.Array) -> pa.Array:
 def _geometry_crs(kind: str, asked: str | None) -> str:
     found = _CRS_IN_TYPE.search(kind)
     text = asked or (found.group(1).replace("''", "'") if found else CRS84)
-    parse_crs(text)
+    check_crs(text)
     return text
 
 
@@ -202,5 +204,3 @@ def _excerpt(value: Any) -> str:
 
 def _struct(**fields: pa.DataType) -> pa.DataType:
     return pa.struct(list(fields.items()))
-
-

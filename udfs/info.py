@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import FAILURES_FILE, collection_names, describe, open_collection
+from rasteret_sql.raster.tags import compression_name
 from rasteret_sql.reader.engine import engine
 from rasteret_sql.settings import FIELDS, Settings
-from rasteret_sql.udfs.arrow import one_chunk
 
 Rows = list[dict[str, Any]]
 
@@ -26,10 +27,10 @@ COLLECTIONS = (
 )
 BANDS = (
     "STRUCT(band VARCHAR, dtype VARCHAR, nodata DOUBLE, resolution DOUBLE, epsg INTEGER[], tile_width INTEGER, tile_height INTEGER, "
-    "compression VARCHAR, overviews INTEGER, scale DOUBLE, \"offset\" DOUBLE, records BIGINT)[]"
+    'compression VARCHAR, overviews INTEGER, scale DOUBLE, "offset" DOUBLE, records BIGINT)[]'
 )
-FAILURES = "STRUCT(id VARCHAR, band VARCHAR, href VARCHAR, error VARCHAR, at TIMESTAMP)[]"
-SETTINGS = "STRUCT(name VARCHAR, value VARCHAR, \"default\" VARCHAR, help VARCHAR)[]"
+FAILURES = "STRUCT(id VARCHAR, band VARCHAR, href VARCHAR, error VARCHAR, failed_at TIMESTAMP)[]"
+SETTINGS = 'STRUCT(name VARCHAR, value VARCHAR, "default" VARCHAR, help VARCHAR)[]'
 IO = (
     "STRUCT(function VARCHAR, started TIMESTAMP, seconds DOUBLE, requests BIGINT, bytes BIGINT, cache_hits BIGINT, tiles_decoded BIGINT, "
     "retries BIGINT, failures BIGINT, slowest_host VARCHAR)[]"
@@ -78,7 +79,7 @@ def io(arguments: dict[str, Any]) -> Rows:
                 "tiles_decoded": counted.tiles_decoded,
                 "retries": counted.retries,
                 "failures": counted.failures,
-                "slowest_host": counted.slowest_host,
+                "slowest_host": max(counted.hosts, key=lambda host: counted.hosts[host].seconds, default=None),
             }
         )
     return rows
@@ -114,7 +115,6 @@ def _add_bands(found: dict[str, dict[str, Any]], parquet: pq.ParquetFile, group:
 
 
 def _band_row(name: str, seen: dict[str, Any]) -> dict[str, Any]:
-    from rasteret_sql.raster.tags import compression_name  # noqa: PLC0415
 
     transforms = [t for t in seen["transform"] if t]
     return {
@@ -131,5 +131,3 @@ def _band_row(name: str, seen: dict[str, Any]) -> dict[str, Any]:
         "offset": seen["offset"][0],
         "records": seen["records"],
     }
-
-

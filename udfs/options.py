@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
-from rasteret_sql.udfs.arrow import one_chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,28 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
-
-from rasteret_sql.collection.rows import bands_of_payload
-from rasteret_sql.raster.grid import Grid
-from rasteret_sql.reader.areas import Block, BlockRequest, Windows, block_nbytes, masks_of, project, read_blocks, read_grid, tile_order, window_transform, windows_of
-from rasteret_sql.reader.band import Band
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, one_chunk, slot_fields
 from rasteret_sql.udfs.budget import check_budget, cost_of, segments_under, total_bytes
 from rasteret_sql.udfs.options import options_of
 from rasteret_sql.udfs.sample import physical
 from rasteret_sql.udfs.tickets import BOOK
+
+from rasteret_sql.collection.rows import bands_of_payload
+from rasteret_sql.raster.grid import Grid
+from rasteret_sql.reader.areas import (
+    Block,
+    BlockRequest,
+    Windows,
+    block_nbytes,
+    masks_of,
+    project,
+    read_blocks,
+    read_grid,
+    tile_order,
+    window_transform,
+    windows_of,
+)
+from rasteret_sql.reader.band import Band
 
 BATCH = 2048
 """DuckDB's vector size: the most rows a function is called with."""
@@ -226,7 +238,9 @@ def _blocks(table: Sequence[tuple[BlockRequest, str, Block] | None], types: Sequ
         request, crs, block = entry
         cells.append(
             [
-                (np.zeros(request.mask.size), np.zeros(request.mask.size, bool)) if values is None or band is None else (physical(values, band, scaled=scaled), valid)
+                (np.zeros(request.mask.size), np.zeros(request.mask.size, bool))
+                if values is None or band is None
+                else (physical(values, band, scaled=scaled), valid)
                 for values, valid, band in zip(block.values, block.valid, request.bands, strict=True)
             ]
         )
@@ -281,5 +295,3 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
         if band is not None and values is not None:
             cells[row] = (physical(values, band, scaled=chosen.scaled), block.valid[0])
     return slot_fields([[cell] for cell in cells], [kind], PIXEL_SLOTS)[PIXEL_SLOTS[kind]].values
-
-

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
+from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
+from rasteret_sql.udfs.budget import check_point_budget
+from rasteret_sql.udfs.geometry import parse_geometries
+from rasteret_sql.udfs.options import Options, options_of
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.points import NODATA, PointReader, Points, Visit, VisitResult
-from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
-from rasteret_sql.udfs.budget import check_point_budget
-from rasteret_sql.udfs.geometry import parse_geometries
-from rasteret_sql.udfs.options import Options, options_of
 
 _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
 
@@ -123,7 +123,9 @@ def _explain_missing(results: Sequence[VisitResult], bands: Sequence[tuple[Band 
                 result.errors.setdefault(entry, reason)
 
 
-def _window_fields(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options) -> dict[str, pa.Array]:
+def _window_fields(
+    results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options
+) -> dict[str, pa.Array]:
     """Neighbourhoods as rows → bands → points → (2r+1)² values, widened to 64 bits (SQL casts them back)."""
     if not options.neighbourhood:
         return {slot: pa.nulls(len(results), pa.list_(pa.list_(pa.list_(arrow_type(name))))) for name, slot in _WINDOW_SLOTS.items()}
@@ -176,7 +178,6 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], arrow_type(kind))
-
 
     shapes, errors = parse_geometries(one_chunk(geometry))
     if problem := next((error for error in errors if error), None):

@@ -45,7 +45,9 @@ def read_assets(table: pa.Table, options: TableOptions) -> AssetTable:
     renamed = _renamed(table, options.column_map)
     names = set(renamed.column_names)
     if "id" not in names:
-        raise InvalidArgument(f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}")
+        raise InvalidArgument(
+            f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}"
+        )
     hrefs, samples, used, every_sample = _bands(renamed, options)
     hrefs = {band: [rewrite(href, options.url_rewrite) for href in column] for band, column in hrefs.items()}
     ids = pc.cast(renamed["id"], pa.string()).to_pylist()
@@ -154,7 +156,9 @@ def _datetimes(column: pa.ChunkedArray) -> pa.Array:
             return pc.cast(zoned, pa.timestamp("us"))
         return pc.cast(values, pa.timestamp("us"))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise InvalidArgument(f"column 'datetime' is {values.type} and not readable as a time; timestamps, dates, ISO texts and years are valid") from None
+        raise InvalidArgument(
+            f"column 'datetime' is {values.type} and not readable as a time; timestamps, dates, ISO texts and years are valid"
+        ) from None
 
 
 def _has_zone(texts: pa.Array) -> bool:

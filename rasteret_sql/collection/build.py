@@ -127,7 +127,7 @@ def _one_record(row: int, assets: AssetTable, answers: dict[str, FileHeader | Ra
         answer = answers[href]
         problem = str(answer) if isinstance(answer, RasteretError) else _unusable(answer, sample, assets.crs[row])
         if problem:
-            failures.append({"id": assets.ids[row], "band": band, "href": href, "error": problem, "at": datetime.now(UTC).replace(tzinfo=None)})
+            failures.append({"id": assets.ids[row], "band": band, "href": href, "error": problem, "failed_at": datetime.now(UTC).replace(tzinfo=None)})
         elif isinstance(answer, FileHeader):
             parts[band] = (href, sample, answer)
     return parts
@@ -164,9 +164,7 @@ def _assemble(assets: AssetTable, found: Sequence[Parts], kept: Sequence[int], p
         "id": pa.array([assets.ids[row] for row in kept], pa.string()),
         "datetime": assets.datetimes.take(rows),
         "geometry": pa.array([place.footprint for place in places], pa.binary()),
-        "assets": pa.array(
-            [{band: {"href": part[0], "band_index": part[1]} for band, part in found[row].items()} for row in kept], asset_type
-        ),
+        "assets": pa.array([{band: {"href": part[0], "band_index": part[1]} for band, part in found[row].items()} for row in kept], asset_type),
         "bbox": pa.array([dict(zip(("xmin", "ymin", "xmax", "ymax"), place.bbox, strict=True)) for place in places], BBOX),
         "proj:epsg": pa.array([place.epsg for place in places], pa.int32()),
         "crs": pa.array([place.crs for place in places], pa.string()),

@@ -20,10 +20,12 @@ from rasteret_sql.collection.workspace import FAILURES_FILE, drop_footers
 
 ROW_GROUP_ROWS = 2048
 """Small enough that a bbox or a date prunes, large enough for the footer to stay small."""
-FAILURES = pa.schema([("id", pa.string()), ("band", pa.string()), ("href", pa.string()), ("error", pa.string()), ("at", pa.timestamp("us"))])
+FAILURES = pa.schema([("id", pa.string()), ("band", pa.string()), ("href", pa.string()), ("error", pa.string()), ("failed_at", pa.timestamp("us"))])
 
 
-def collection_metadata(name: str, source: str, table: pa.Table, dtypes: Mapping[str, Sequence[str]], bounds: Sequence[float] | None) -> dict[str, str]:
+def collection_metadata(
+    name: str, source: str, table: pa.Table, dtypes: Mapping[str, Sequence[str]], bounds: Sequence[float] | None
+) -> dict[str, str]:
     """Schema metadata: the collection's own description and GeoParquet 1.1 with a bbox covering."""
     span = pc.min_max(table["datetime"]).as_py() if len(table) else {"min": None, "max": None}
     dates = [value.date().isoformat() if value else "" for value in (span["min"], span["max"])]

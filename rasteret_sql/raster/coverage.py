@@ -31,6 +31,8 @@ RULES: Final = ("center", "all_touched", "window")
 
 _BATCH: Final = 1 << 22
 """Pixels of the windows worked on at once: bounds the memory of the arrays in between, and of the buffer that masks share."""
+_GDAL_BATCH: Final = 256
+"""Geometries whose coordinates are Python lists at once, on their way to GDAL."""
 _POLYGON, _FIRST_MULTI, _MULTIPOLYGON = 3, 4, 6
 """Type ids of shapely; those from 4 on have parts."""
 
@@ -132,13 +134,15 @@ def _polygon_spans(geometries: Geometries, grid: Grid, windows: Ints) -> tuple[S
     rings, polygon = shapely.get_rings(polygons, return_index=True)
     edges = _edges(rings, polygon, owner, grid, windows)
     heights, widths = windows[owner, 2], windows[owner, 3]
+    top, count = _lines_met(edges, heights)
+    doubtful = np.bincount(owner[edges.part], count, minlength=len(geometries)) > _BATCH
+    count[doubtful[owner[edges.part]]] = 0
     line_of_part = np.cumsum(heights) - heights
     shift = int(windows[:, 3].max(initial=0)).bit_length()
 
-    key = np.sort(_crossings(edges, heights, widths, line_of_part, shift))
+    key = np.sort(_crossings(edges, top, count, widths, line_of_part, shift))
     line, start, stop = key[0::2] >> shift, key[0::2] & ((1 << shift) - 1), key[1::2] & ((1 << shift) - 1)
     flat, doubtful_rings = _flat_edges(edges, heights, rings)
-    doubtful = np.zeros(len(geometries), dtype=bool)
     doubtful[owner[polygon[doubtful_rings]]] = True
 
     line_of_geometry = np.cumsum(windows[:, 2]) - windows[:, 2]
@@ -180,14 +184,19 @@ def _window_pixels(xy: Floats, owner: Ints, grid: Grid, windows: Ints) -> tuple[
     )
 
 
-def _crossings(edges: _Edges, heights: Ints, widths: Ints, line_of_part: Ints, shift: int) -> Ints:
+def _lines_met(edges: _Edges, heights: Ints) -> tuple[Ints, Ints]:
+    """First row whose centre line each edge crosses within its window, and the number of such rows."""
+    height = heights[edges.part]
+    top = np.clip(np.ceil(np.minimum(edges.y1, edges.y2) - 0.5), 0, height).astype(np.int64)
+    bottom = np.clip(np.ceil(np.maximum(edges.y1, edges.y2) - 0.5), 0, height).astype(np.int64)
+    return top, bottom - top
+
+
+def _crossings(edges: _Edges, top: Ints, count: Ints, widths: Ints, line_of_part: Ints, shift: int) -> Ints:
     """Every crossing of an edge and a centre line, as ``line << shift | column``; lines count through the windows of all parts."""
-    x1, y1, x2, y2, _, part = edges
-    height = heights[part]
-    top = np.clip(np.ceil(np.minimum(y1, y2) - 0.5), 0, height).astype(np.int64)
-    bottom = np.clip(np.ceil(np.maximum(y1, y2) - 0.5), 0, height).astype(np.int64)
-    meets = np.flatnonzero(bottom > top)
-    x1, y1, x2, y2, part, top, count = x1[meets], y1[meets], x2[meets], y2[meets], part[meets], top[meets], (bottom - top)[meets]
+    meets = np.flatnonzero(count)
+    x1, y1, x2, y2, _, part = (column[meets] for column in edges)
+    top, count = top[meets], count[meets]
     down = y1 < y2
     low_x, low_y = np.where(down, x1, x2), np.where(down, y1, y2)
     run, rise = np.where(down, x2 - x1, x1 - x2), np.abs(y2 - y1)
@@ -277,30 +286,43 @@ def _burn(geometries: Geometries, grid: Grid, windows: Ints, *, all_touched: boo
     xs, ys = window_origins(grid, windows)
     masks = []
     with rasterio.Env():
-        for geometry, (height, width), x, y in zip(geometries, windows[:, 2:].tolist(), xs.tolist(), ys.tolist(), strict=True):
-            pixels = np.zeros((height, width), dtype=np.uint8)
-            if height and width and (shapes := _geojson(geometry)):
-                rasterize(shapes, out=pixels, transform=Transform(a, b, x, d, e, y), all_touched=all_touched)
-            masks.append(pixels.view(bool))
+        for first in range(0, len(geometries), _GDAL_BATCH):
+            batch = slice(first, first + _GDAL_BATCH)
+            sizes, origins = windows[batch, 2:].tolist(), zip(xs[batch].tolist(), ys[batch].tolist(), strict=True)
+            for shapes, (height, width), (x, y) in zip(_geojson(geometries[batch]), sizes, origins, strict=True):
+                pixels = np.zeros((height, width), dtype=np.uint8)
+                if shapes and height and width:
+                    rasterize(shapes, out=pixels, transform=Transform(a, b, x, d, e, y), all_touched=all_touched)
+                masks.append(pixels.view(bool))
     return masks
 
 
-def _geojson(geometry: Any) -> list[dict[str, Any]]:
-    """The single points, lines and polygons of a geometry; none when it is missing, empty or has coordinates that are not finite.
+def _geojson(geometries: Geometries) -> list[list[dict[str, Any]]]:
+    """The single points, lines and polygons of each geometry; none where it is missing, empty or has coordinates that are not finite.
 
-    rasterio takes collections and multipolygons apart likewise, one level deep.
+    rasterio takes collections and multipolygons apart likewise (collections one level deep).
     """
-    parts = np.array([geometry], dtype=np.object_)
+    parts, owner = geometries, np.arange(len(geometries))
     while (shapely.get_type_id(parts) >= _FIRST_MULTI).any():
-        parts = shapely.get_parts(parts)
-    if not np.isfinite(shapely.get_coordinates(parts)).all():
-        return []
-    shapes: list[dict[str, Any]] = []
-    for part in parts[~(shapely.is_missing(parts) | shapely.is_empty(parts))]:
-        coordinates: list[Any] = shapely.get_coordinates(part).tolist()
-        if part.geom_type == "Point":
-            coordinates = coordinates[0]
-        elif part.geom_type == "Polygon":
-            coordinates = [shapely.get_coordinates(ring).tolist() for ring in shapely.get_rings(part)]
-        shapes.append({"type": part.geom_type, "coordinates": coordinates})
+        parts, index = shapely.get_parts(parts, return_index=True)
+        owner = owner[index]
+    polygonal = shapely.get_type_id(parts) == _POLYGON
+    rings, polygon = shapely.get_rings(parts[polygonal], return_index=True)
+    curves = np.concatenate([rings, parts[~polygonal]])
+    part = np.concatenate([np.flatnonzero(polygonal)[polygon], np.flatnonzero(~polygonal)])
+    xy, curve = shapely.get_coordinates(curves, return_index=True)
+    stops = np.cumsum(np.bincount(curve, minlength=len(curves))).tolist()
+    coordinates = xy.tolist()
+
+    pieces: list[list[list[list[float]]]] = [[] for _ in parts]
+    for number, start, stop in zip(part.tolist(), [0, *stops], stops, strict=False):
+        if stop > start:
+            pieces[number].append(coordinates[start:stop])
+    shapes: list[list[dict[str, Any]]] = [[] for _ in geometries]
+    for shape, piece, number in zip(parts, pieces, owner.tolist(), strict=True):
+        if piece:
+            kind = shape.geom_type
+            shapes[number].append({"type": kind, "coordinates": piece if kind == "Polygon" else piece[0][0] if kind == "Point" else piece[0]})
+    for number in np.unique(owner[part[curve[~np.isfinite(xy).all(axis=1)]]]).tolist():
+        shapes[number] = []
     return shapes

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
     from rasteret_sql.raster.header import Affine
 
-GeoKeys = Mapping[int, int | tuple[float, ...] | str]
-"""GeoKey values by number."""
+GeoKeys = Mapping[int, int | str]
+"""GeoKey values by number: codes and texts. Those with doubles (parameters of user-defined projections) are not used."""
 
-_GEO_DOUBLE_PARAMS = 34736
 _GEO_ASCII_PARAMS = 34737
 _PIXEL_IS_POINT = 2
-_PROJECTED, _GEOGRAPHIC, _GEOCENTRIC = 1, 2, 3
+_PROJECTED, _GEOGRAPHIC, _USER_DEFINED = 1, 2, 32767
 _METRE = 9001
 _UNIT_METRES: Mapping[int, float] = {_METRE: 1.0, 9002: 0.3048, 9003: 12 / 39.37, 9036: 1000.0}
 """Linear units by EPSG code: metre, international foot, US survey foot, kilometre."""
@@ -43,16 +42,14 @@ class GeoKey(IntEnum):
     PROJ_LINEAR_UNITS = 3076
 
 
-def parse_geokeys(directory: Sequence[int], doubles: Sequence[float], ascii_params: str) -> GeoKeys:
-    """The keys of a GeoKeyDirectory. Keys that point out of their parameter tags are left out, as in libgeotiff."""
-    keys: dict[int, int | tuple[float, ...] | str] = {}
+def parse_geokeys(directory: Sequence[int], ascii_params: str) -> GeoKeys:
+    """The codes and texts of a GeoKeyDirectory; ``ascii_params`` is GeoAsciiParams, one character per byte. Texts outside of it are left out."""
+    keys: dict[int, int | str] = {}
     count = min(directory[3], (len(directory) - 4) // 4) if len(directory) >= 4 else 0
     for at in range(4, 4 + 4 * count, 4):
         key, location, number, value = directory[at : at + 4]
         if location == 0:
             keys[key] = value
-        elif location == _GEO_DOUBLE_PARAMS and value + number <= len(doubles):
-            keys[key] = tuple(doubles[value : value + number])
         elif location == _GEO_ASCII_PARAMS and value < len(ascii_params):
             keys[key] = ascii_params[value : value + number].rstrip("|\0")
     return keys
@@ -107,12 +104,12 @@ def resolve_transform(
 def resolve_crs(keys: GeoKeys) -> tuple[int | None, str | None]:
     """``(EPSG code, "EPSG:n")``, or ``(None, WKT2)`` where no code says it, or ``(None, None)`` when the keys name no CRS we can tell exactly.
 
-    Of compound CRSs the horizontal part. A file whose linear unit is not the one of its EPSG code has no EPSG code.
+    Of compound CRSs the horizontal part; vertical and geocentric ones are none. An EPSG code holds only if its linear unit is also the file's.
     """
     model = keys.get(GeoKey.MODEL_TYPE, 0)
-    if model in (_GEOGRAPHIC, _GEOCENTRIC):
+    if model == _GEOGRAPHIC:
         return _named(_code(keys, GeoKey.GEOGRAPHIC_TYPE), None)
-    if model not in (0, _PROJECTED):
+    if model not in (0, _PROJECTED, _USER_DEFINED):
         return None, None
     unit = _code(keys, GeoKey.PROJ_LINEAR_UNITS)
     if (projected := _code(keys, GeoKey.PROJECTED_CS_TYPE)) is not None:
@@ -155,6 +152,8 @@ def _checked(epsg: int, unit: int | None) -> tuple[int | None, str | None]:
     except pyproj.exceptions.CRSError:
         return None, None
     horizontal = crs.sub_crs_list[0] if crs.is_compound else crs
+    if not (horizontal.is_projected or horizontal.is_geographic):
+        return None, None
     if horizontal.is_projected and unit is not None:
         metres = _UNIT_METRES.get(unit)
         if metres is None or not math.isclose(horizontal.axis_info[0].unit_conversion_factor, metres, rel_tol=1e-9):
@@ -174,14 +173,16 @@ def _from_wkt(wkt: str) -> tuple[int | None, str | None]:
 
 @lru_cache(maxsize=256)
 def _from_parts(base: int, projection: int) -> tuple[int | None, str | None]:
-    """A user-defined projected CRS in metres, made of a geographic CRS and a projection (EPSG conversion) that both have codes."""
+    """The EPSG code of a CRS in metres that is given as a geographic CRS and a projection (``UTM zone 32N`` on ``WGS 84``), if there is one."""
     import pyproj  # noqa: PLC0415
 
     try:
         conversion = f"urn:ogc:def:coordinateOperation:EPSG::{projection}"
-        return _said(pyproj.crs.ProjectedCRS(conversion, geodetic_crs=f"EPSG:{base}", name="user-defined"))
+        crs = pyproj.crs.ProjectedCRS(conversion, geodetic_crs=f"EPSG:{base}", name="user-defined")
     except pyproj.exceptions.CRSError:
         return None, None
+    epsg = crs.to_epsg(min_confidence=_EQUIVALENT)
+    return (None, None) if epsg is None else (epsg, f"EPSG:{epsg}")
 
 
 def _said(crs: pyproj.CRS) -> tuple[int | None, str | None]:

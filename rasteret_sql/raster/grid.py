@@ -66,7 +66,8 @@ class Grid:
         """Coordinates to pixel coordinates ``(col, row)``, float64, same shape; (0, 0) is the outer corner of the first pixel."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         a, b, c, d, e, f = self.inverse
-        return a * x + b * y + c, d * x + e * y + f
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite coordinates have no pixel: NaN
+            return a * x + b * y + c, d * x + e * y + f
 
     def to_xy(self, col: npt.ArrayLike, row: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Pixel coordinates to coordinates ``(x, y)``; add 0.5 to whole columns and rows for pixel centres."""

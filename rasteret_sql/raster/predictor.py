@@ -8,19 +8,21 @@ into one plane per byte of the float, most significant first whatever the file's
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 
-from rasteret_sql.raster.header import Layout
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from rasteret_sql.raster.header import Layout
+
+    Bytes = npt.NDArray[np.uint8]
+    Pixels = npt.NDArray[Any]
 
 NONE, HORIZONTAL, FLOATING_POINT = 1, 2, 3
 """Values of the TIFF Predictor tag."""
-
-Bytes = npt.NDArray[np.uint8]
-Pixels = npt.NDArray[Any]
 
 
 def unpredict(stored: Bytes, layout: Layout, predictor: int, rows: int, sample: int | None) -> Pixels:
@@ -43,7 +45,7 @@ def unpredict(stored: Bytes, layout: Layout, predictor: int, rows: int, sample: 
 
 def _native(stored: Bytes, dtype: np.dtype[Any], byte_order: str, shape: tuple[int, int, int], pick: int | None) -> Pixels:
     """A copy of the picked samples in native byte order: one pass swaps, picks and compacts."""
-    cube = stored.view(dtype.newbyteorder(byte_order)).reshape(shape)
+    cube = stored.view(dtype.newbyteorder(">" if byte_order == ">" else "<")).reshape(shape)
     chosen = cube if pick is None else cube[:, :, pick]
     pixels: Pixels = np.empty(chosen.shape, dtype)
     np.copyto(pixels, chosen)

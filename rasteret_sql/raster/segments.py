@@ -89,8 +89,7 @@ def parse_layout(directory: Directory, grid: SegmentGrid, *, mask: bool) -> Layo
     """How the segments are stored; :class:`UnsupportedRaster` naming what this version does not read."""
     compression = directory.unsigned(Tag.COMPRESSION, tags.UNCOMPRESSED)
     if compression not in tags.READABLE_COMPRESSIONS:
-        name = tags.COMPRESSION_NAMES.get(compression, "unknown")
-        raise UnsupportedRaster(f"compression {name} ({compression}) is not read yet; {_REWRITE}")
+        raise UnsupportedRaster(f"compression {tags.compression_name(compression)} ({compression}) is not read yet; {_REWRITE}")
     if directory.unsigned(Tag.FILL_ORDER, 1) != 1:
         raise UnsupportedRaster(f"FillOrder 2 (reversed bits) is not read yet; {_REWRITE}")
     if directory.unsigned(Tag.PHOTOMETRIC, 1) == _YCBCR:

@@ -59,6 +59,8 @@ class SparseBytes:
         """``length`` bytes at ``offset``, or None if they are not all known yet. :class:`InvalidRaster` naming ``what`` if the file ends before."""
         if self.size is not None and offset + length > self.size:
             raise InvalidRaster(f"truncated or damaged TIFF: {what} at bytes {offset}-{offset + length - 1}, but the file has {self.size} bytes")
+        if length == 0:
+            return memoryview(b"")
         at = bisect_right(self._starts, offset) - 1
         if at < 0:
             return None
@@ -86,9 +88,11 @@ class SparseBytes:
                 merged.append([start, end])
         return NeedBytes(tuple((start, end - start) for start, end in merged))
 
-    def read_ahead(self) -> int:
-        """How much to ask for where the length is not known: doubles with what was read, so that chains of scattered directories end soon."""
-        return min(max(READ_STEP, self.known_bytes), MAX_READ_AHEAD)
+    def ahead(self, span: Span) -> Span:
+        """``span`` and what may lie behind it. The length doubles with what was read, so that chains of scattered directories end soon."""
+        offset, length = span
+        most = min(max(READ_STEP, self.known_bytes), MAX_READ_AHEAD)
+        return offset, max(length, most if self.size is None else min(most, self.size - offset))
 
     def _round_up(self, start: int, end: int) -> int:
         at = bisect_right(self._starts, start)

@@ -36,7 +36,6 @@ class Tag(IntEnum):
     MODEL_TIEPOINT = 33922
     MODEL_TRANSFORMATION = 34264
     GEO_KEY_DIRECTORY = 34735
-    GEO_DOUBLE_PARAMS = 34736
     GEO_ASCII_PARAMS = 34737
     GDAL_METADATA = 42112
     GDAL_NODATA = 42113
@@ -120,3 +119,8 @@ COMPRESSION_NAMES: Mapping[int, str] = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
+
+
+def compression_name(compression: int) -> str:
+    """``deflate`` for 8, ``unknown`` for numbers nobody registered."""
+    return COMPRESSION_NAMES.get(compression, "unknown")

@@ -37,7 +37,6 @@ _GEO_VALUES = {
     Tag.MODEL_TIEPOINT: 6,
     Tag.MODEL_TRANSFORMATION: 16,
     Tag.GEO_KEY_DIRECTORY: 4 + 4 * 512,
-    Tag.GEO_DOUBLE_PARAMS: 4096,
     Tag.GEO_ASCII_PARAMS: 1 << 16,
     Tag.GDAL_NODATA: 256,
 }
@@ -140,7 +139,7 @@ def _directories(known: SparseBytes, form: FileForm, wanted: list[Span]) -> list
             found.append(directory)
             offset = 0 if is_sub else directory.next
         else:
-            wanted.append((directory[0], max(directory[1], known.read_ahead())))
+            wanted.append(known.ahead(directory))
             offset = 0
     return found
 
@@ -240,7 +239,8 @@ def _level(image: _Image, file_size: int | None) -> Level:
 
 def _overview(image: _Image, first: _Image, base: Layout, file_size: int | None) -> Level | None:
     """A reduced image as an overview of the first one; None if it is none (a thumbnail, other samples) or is stored in a way we do not read."""
-    if image.grid.samples != first.grid.samples or image.grid.width > first.grid.width or image.grid.height > first.grid.height:
+    is_smaller = image.size != first.size and image.grid.width <= first.grid.width and image.grid.height <= first.grid.height
+    if not is_smaller or image.grid.samples != first.grid.samples:
         return None
     try:
         layout = parse_layout(image.directory, image.grid, mask=False)
@@ -267,7 +267,6 @@ def _masks(images: list[_Image], levels: list[Level], file_size: int | None) -> 
 def _georeferencing(directory: Directory) -> tuple[Affine, int | None, str | None]:
     keys = parse_geokeys(
         directory.unsigned_list(Tag.GEO_KEY_DIRECTORY, _GEO_VALUES[Tag.GEO_KEY_DIRECTORY]),
-        directory.numbers(Tag.GEO_DOUBLE_PARAMS, _GEO_VALUES[Tag.GEO_DOUBLE_PARAMS]),
         directory.text(Tag.GEO_ASCII_PARAMS, _GEO_VALUES[Tag.GEO_ASCII_PARAMS], "latin-1") or "",
     )
     transform = resolve_transform(

@@ -59,7 +59,9 @@ def read_grid(bands: Sequence[Band | None]) -> tuple[Grid, str] | None:
         return None
     crs = present[0].crs
     if other := next((band for band in present if band.crs != crs), None):
-        raise UnsupportedRaster(f"bands {present[0].name} ({crs}) and {other.name} ({other.crs}) of one record lie in different CRSs; read them one by one")
+        raise UnsupportedRaster(
+            f"bands {present[0].name} ({crs}) and {other.name} ({other.crs}) of one record lie in different CRSs; read them one by one"
+        )
     finest = min(present, key=lambda band: abs(band.grid.transform[0] * band.grid.transform[4] - band.grid.transform[1] * band.grid.transform[3]))
     return finest.grid, crs
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from rasteret_sql.errors import RasteretError
 from rasteret_sql.raster.crs import transform_points
 from rasteret_sql.raster.grid import Grid, sample_pixels
 from rasteret_sql.reader.band import Band
-from rasteret_sql.reader.gather import Bools, Gathered, Ints, PixelSet, gather
 from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import Bools, Gathered, Ints, PixelSet, gather
 
 Floats = npt.NDArray[np.float64]
 

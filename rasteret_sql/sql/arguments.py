@@ -10,8 +10,6 @@ from rasteret_sql.errors import BandNotFound, InvalidArgument, listing, near
 from rasteret_sql.settings import Settings, resolve_settings
 
 NOT_YET = {
-    "time": "match := 'nearest' is not available yet",
-    "tolerance": "match := 'nearest' is not available yet",
     "resolution": "reading at another resolution is not available yet; arrays come at the record's own",
     "target_crs": "reading in another CRS is not available yet; arrays come in the record's own",
     "resampling": "resampling is not available yet; arrays come as stored",

@@ -47,7 +47,15 @@ TABLE_FUNCTIONS = (
         "rasteret_build_from_table",
         "index the GeoTIFFs that a table names into a collection",
         ("records",),
-        {"name": "NULL", "href_column": "NULL", "band_index_map": "NULL", "band_columns": "NULL", "band_codes": "NULL", "column_map": "NULL", "url_rewrite": "NULL"},
+        {
+            "name": "NULL",
+            "href_column": "NULL",
+            "band_index_map": "NULL",
+            "band_columns": "NULL",
+            "band_codes": "NULL",
+            "column_map": "NULL",
+            "url_rewrite": "NULL",
+        },
     ),
     TableFunction(
         "rasteret_sample",
@@ -56,8 +64,6 @@ TABLE_FUNCTIONS = (
         READ
         | {
             "match": "'all'",
-            "time": "NULL",
-            "tolerance": "NULL",
             "max_distance_pixels": "0",
             "neighbourhood": "0",
             "interpolation": "'nearest'",

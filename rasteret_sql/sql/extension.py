@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import duckdb
@@ -68,10 +67,15 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_io": (info.answering(info.io), info.IO, True),
     }
     for name, slot in VALUE_SLOTS.items():
-        functions[f"__rasteret_value_{slot}"] = (partial(sample.value, kind=name), name, False)
+        functions[f"__rasteret_value_{slot}"] = (_of_type(sample.value, name), name, False)
     for name, slot in PIXEL_SLOTS.items():
-        functions[f"__rasteret_pixels_{slot}"] = (partial(read.pixels, kind=name), f"{name}[]", False)
+        functions[f"__rasteret_pixels_{slot}"] = (_of_type(read.pixels, name), f"{name}[]", False)
     return functions
+
+
+def _of_type(function: Function, kind: str) -> Function:
+    """The function for one SQL type; without a signature of its own, which DuckDB would read argument types from."""
+    return lambda *columns: function(*columns, kind)
 
 
 def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, result: str, *, effects: bool) -> None:

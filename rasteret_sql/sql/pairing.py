@@ -12,21 +12,25 @@ PAD = 0.001
 """Boxes are widened by this share of their size: curved edges may bulge out of the box of their corners; the exact test follows."""
 
 
-def record_ctes(records: Records, datetime: str = "datetime") -> str:
-    """``__r``: one row per record with its key (f, k), its id and time, its widened box."""
+def record_ctes(records: Records) -> str:
+    """``__r``: one row per record with its key (f, k), its id and time, its widened box (a box across the antimeridian spans the globe)."""
+    west, east = "if(bbox.xmin > bbox.xmax, -180, bbox.xmin)", "if(bbox.xmin > bbox.xmax, 180, bbox.xmax)"
     return f"""
 __r AS {records.materialized} (
-  SELECT {records.file} AS f, {records.row} AS k, id AS record_id, {datetime} AS datetime,
-    bbox.xmin - {PAD} * (bbox.xmax - bbox.xmin) - 1e-9 AS xmin, bbox.ymin - {PAD} * (bbox.ymax - bbox.ymin) - 1e-9 AS ymin,
-    bbox.xmax + {PAD} * (bbox.xmax - bbox.xmin) + 1e-9 AS xmax, bbox.ymax + {PAD} * (bbox.ymax - bbox.ymin) + 1e-9 AS ymax
-  FROM {records.scan}
+  SELECT f, k, record_id, datetime, x0 - {PAD} * (x1 - x0) - 1e-9 AS xmin, y0 - {PAD} * (y1 - y0) - 1e-9 AS ymin,
+    x1 + {PAD} * (x1 - x0) + 1e-9 AS xmax, y1 + {PAD} * (y1 - y0) + 1e-9 AS ymax
+  FROM (
+    SELECT {records.file} AS f, {records.row} AS k, id AS record_id, datetime, {west} AS x0, bbox.ymin AS y0, {east} AS x1, bbox.ymax AS y1
+    FROM {records.scan}
+  )
 )"""
 
 
 def cell_ctes(xmin: str, ymin: str, xmax: str, ymax: str) -> str:
     """``__c`` (cell size), ``__rc`` (records by cell), ``__gc`` (geometries by cell); the arguments are the corners of ``__g.g``."""
+    west, east = (xmin, xmax) if xmin == xmax else (f"if({xmin} > {xmax}, -180, {xmin})", f"if({xmin} > {xmax}, 180, {xmax})")
     return f"""
-__e AS MATERIALIZED (SELECT coalesce(max(greatest({xmax} - {xmin}, {ymax} - {ymin})), 0) AS size FROM __g),
+__e AS MATERIALIZED (SELECT coalesce(max(greatest({east} - {west}, {ymax} - {ymin})), 0) AS size FROM __g),
 __c AS MATERIALIZED (
   SELECT greatest(1e-7, quantile_cont(greatest(xmax - xmin, ymax - ymin), 0.5), max(greatest(xmax - xmin, ymax - ymin)) / 64,
     (SELECT size FROM __e) / 64) AS size FROM __r WHERE isfinite(xmin + ymin + xmax + ymax)
@@ -38,8 +42,8 @@ __rx AS (
 ),
 __rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::BIGINT + 1)) AS cy FROM __rx),
 __gx AS (
-  SELECT no, g, {xmin} AS gx0, {ymin} AS gy0, {xmax} AS gx1, {ymax} AS gy1, size,
-    unnest(range(floor({xmin} / size)::BIGINT, floor({xmax} / size)::BIGINT + 1)) AS cx
+  SELECT no, g, {west} AS gx0, {ymin} AS gy0, {east} AS gx1, {ymax} AS gy1, size,
+    unnest(range(floor({west} / size)::BIGINT, floor({east} / size)::BIGINT + 1)) AS cx
   FROM __g, __c WHERE {xmin} IS NOT NULL
 ),
 __gc AS (SELECT *, unnest(range(floor(gy0 / size)::BIGINT, floor(gy1 / size)::BIGINT + 1)) AS cy FROM __gx)"""

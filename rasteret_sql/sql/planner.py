@@ -22,7 +22,6 @@ from rasteret_sql.sql.sources import BandType, Geometries, Records, collection_o
 from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.options import Options
 
-
 STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' END"
 MAX_NEIGHBOURHOOD = 50
 MAX_DISTANCE = 100
@@ -60,15 +59,28 @@ def plan_sample(arguments: Arguments) -> str:
     geometries = Geometries.of(arguments, "points")
     values = [f"unnest({kind.pick('u', i)}) AS v{i}" for i, kind in enumerate(types)]
     windows = [f"unnest({_window(pixel_types[i], types[i], i)}) AS w{i}" for i in range(len(bands))] if options.neighbourhood else []
-    spread = listed(["unnest(u.record) AS ri", "unnest(u.no) AS no", "unnest(u.status) AS status", "unnest(u.distance) AS distance", "unnest(u.error) AS error", *values, *windows])
+    spread = listed(
+        [
+            "unnest(u.record) AS ri",
+            "unnest(u.no) AS no",
+            "unnest(u.status) AS status",
+            "unnest(u.distance) AS distance",
+            "unnest(u.error) AS error",
+            *values,
+            *windows,
+        ]
+    )
     call = f"__rasteret_{'sample' if match == 'all' else 'latest'}({text(options.to_json())}, [{listed(kind.sql for kind in types)}]"
     read = _sample_all(records, bands, call, spread) if match == "all" else _sample_latest(records, bands, call, spread)
     ctes = f"""
 WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(options.on_error)}),{_records_cte(records)},{pairing.cell_ctes("g.lon", "g.lat", "g.lon", "g.lat")},{read}"""
-    reasons = f"{_status('s.status', 's.no')} AS status, coalesce(__g.g.error, s.error) AS error, s.distance AS distance_pixels"
+    reason = "coalesce(__g.g.error, s.error, if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL))"
+    reasons = f"{_status('s.status', 's.no')} AS status, {reason} AS error, s.distance AS distance_pixels"
     joined = "FROM __g LEFT JOIN __s AS s ON s.no = __g.no"
     if layout == "wide":
-        names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)] + [f"s.w{i} AS {ident(band + '_window')}" for i, band in enumerate(bands) if windows]
+        names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)] + [
+            f"s.w{i} AS {ident(band + '_window')}" for i, band in enumerate(bands) if windows
+        ]
         return f"{ctes}\nSELECT src.*, s.record_id, s.datetime, {listed(names)}, {reasons} {joined}"
     if windows:
         raise InvalidArgument("neighbourhood goes with layout := 'wide'")
@@ -101,7 +113,7 @@ __u AS (
       (SELECT list(g.x ORDER BY no) FROM __g) AS xs, (SELECT list(g.y ORDER BY no) FROM __g) AS ys, (SELECT any_value(crs) FROM __g) AS crs
   ) WHERE payloads IS NOT NULL
 ),
-__s1 AS (SELECT {spread} FROM (SELECT payload, unnest([u]) AS u FROM __u)),
+__s1 AS (SELECT {spread} FROM __u),
 __s AS (SELECT r.record_id, r.datetime, t.* FROM __s1 AS t JOIN __recs AS r ON r.ri = t.ri)"""
 
 
@@ -133,7 +145,8 @@ __o AS (
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (SELECT src, g, record_id, datetime, {examples} t.no AS met, unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p)
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
-  CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status, coalesce(g.error, u.error) AS error
+  CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status, 
+  coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL)) AS error
 FROM __b"""
 
 
@@ -192,7 +205,12 @@ def plan_collection(arguments: Arguments) -> str:
     if records.collection is None:
         return f"SELECT * EXCLUDE (__rasteret_row) FROM {records.scan}"
     columns = []
-    for band, value, pixel in zip(records.collection.band_names, records.types(records.collection.band_names, "value"), records.types(records.collection.band_names, "pixel"), strict=True):
+    for band, value, pixel in zip(
+        records.collection.band_names,
+        records.types(records.collection.band_names, "value"),
+        records.types(records.collection.band_names, "pixel"),
+        strict=True,
+    ):
         column = ident(f"{band}_metadata")
         columns.append(f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name}) AS {column}")
     replaced = f" REPLACE ({listed(columns)})" if columns else ""

@@ -21,5 +21,8 @@ def typed_field(struct_type: pa.Array, wanted: pa.Array) -> pa.Array:
 def scalar_options(band: pa.Array, settings: pa.Array) -> pa.Array:
     """Options of a scalar call: one band, the settings of the connection."""
     rows: list[tuple[str, dict[str, Any]]] = list(zip(one_chunk(band).to_pylist(), one_chunk(settings).to_pylist(), strict=True))
-    made = [Options("rasteret_sample", (name,), settings=resolve_settings({k: v for k, v in values.items() if v is not None})).to_json() for name, values in rows]
+    made = [
+        Options("rasteret_sample", (name,), settings=resolve_settings({k: v for k, v in values.items() if v is not None})).to_json()
+        for name, values in rows
+    ]
     return pa.array(made, pa.string())

@@ -19,7 +19,7 @@ from rasteret_sql.collection.build import index_files
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import Collection, collection_names, find_collection, open_collection
 from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near
-from rasteret_sql.raster.crs import parse_crs
+from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 from rasteret_sql.sql.arguments import Arguments
@@ -60,7 +60,7 @@ class Records:
     def types(self, bands: Sequence[str], kind: str) -> list[BandType]:
         """The SQL type of each band's values (``kind`` "value") or pixels ("pixel")."""
         if self.collection is None:
-            return [BandType(None, kind, f"payload.b{i}.meta") for i in range(len(bands))]
+            return [BandType(None, kind, f"struct_extract(struct_extract(payload, 'b{i}'), 'meta')") for i in range(len(bands))]
         known = {band.name: band.dtypes for band in self.collection.bands}
         name = value_type if kind == "value" else pixel_type
         return [BandType(name(np.result_type(*(known[band] or ("float64",)))), kind, "") for band in bands]
@@ -105,7 +105,7 @@ def double_types(bands: Sequence[str]) -> list[BandType]:
 def records_of(source: Any, settings: Settings, crs: str | None = None) -> Records:
     """A collection's name, path or URL; GeoTIFFs by path, URL, glob or list; or any relation with the contract columns."""
     if crs is not None:
-        parse_crs(crs)
+        check_crs(crs)
     if isinstance(source, list):
         return _on_disk(_bare_files(source, settings, crs))
     if not isinstance(source, str) or not source:
@@ -222,7 +222,7 @@ class Geometries:
             raise InvalidArgument("x and y go together: x := '<column>', y := '<column>'")
         asked_crs = arguments.name("geometry_crs")
         if asked_crs is not None:
-            parse_crs(asked_crs)
+            check_crs(asked_crs)
         asked = arguments.name("geometry")
         column = f"struct_extract(s, __rasteret_geometry_column(typeof(s), {'NULL' if asked is None else text(asked)}))"
         kind = "'DOUBLE'" if x else f"typeof({column})"
@@ -245,9 +245,7 @@ class Geometries:
         return self._numbered(f"__rasteret_geometries({self.column}, {self.crs}, {text(on_error)})")
 
     def _numbered(self, located: str) -> str:
-        return (
-            f"SELECT s AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.crs} AS crs, unnest([{located}]) AS g FROM {self.rows} AS s"
-        )
+        return f"SELECT s AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.crs} AS crs, unnest([{located}]) AS g FROM {self.rows} AS s"
 
 
 def table_scan(source: Any) -> str:

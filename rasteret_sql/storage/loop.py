@@ -93,7 +93,7 @@ def run(coroutine: Coroutine[Any, Any, T], *, cancel: threading.Event | None = N
 def spawn(coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
     """Start ``coroutine`` on the process's loop. Cancelling the future cancels the coroutine."""
     global _current  # noqa: PLW0603 - the one place where the process's loop lives
-    if isinstance(threading.current_thread(), _LoopThread):
+    if _loop_thread() is not None:
         coroutine.close()
         raise RuntimeError("run() and spawn() from the event loop's own thread would wait for themselves: await instead")
     with _lock:
@@ -106,17 +106,23 @@ def spawn(coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
 
 def resource(kind: type[R]) -> R:
     """The one ``kind()`` of the running loop, made on first use; only inside coroutines that :func:`run` or :func:`spawn` started."""
-    thread = threading.current_thread()
-    if not isinstance(thread, _LoopThread):
-        raise RuntimeError("storage runs on its own event loop: use rasteret_sql.storage.loop.run(…)")  # noqa: TRY004 - no type was passed
+    thread = _loop_thread()
+    if thread is None:
+        raise RuntimeError("storage runs on its own event loop: use rasteret_sql.storage.loop.run(…)")
     found = thread.resources.get(kind)
     if not isinstance(found, kind):
         found = thread.resources[kind] = kind()
     return found
 
 
+def _loop_thread() -> _LoopThread | None:
+    """The current thread, where it is a loop's."""
+    thread = threading.current_thread()
+    return thread if isinstance(thread, _LoopThread) else None
+
+
 def _close() -> None:
-    global _current  # noqa: PLW0603
+    global _current
     with _lock:
         thread, _current = _current, None
     if thread is not None:
@@ -128,7 +134,7 @@ def _after_fork_in_child() -> None:
 
     It is not closed: its selector is shared with the parent, and unregistering sockets here would deafen the parent.
     """
-    global _current, _lock  # noqa: PLW0603
+    global _current, _lock  # noqa: PLW0603 - a lock held by another thread of the parent would stay held
     _lock = threading.Lock()
     if _current is not None:
         _abandoned.append(_current)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from urllib.parse import unquote
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -64,7 +65,7 @@ class RangeServer:
         self._threads: list[threading.Thread] = []
         self._closing = False
 
-    def __enter__(self) -> RangeServer:
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
@@ -88,7 +89,7 @@ class RangeServer:
     def stats(self) -> Stats:
         """A copy of the counts."""
         with self._lock:
-            copy = Stats(**{**asdict(self._stats)})
+            copy = Stats(**asdict(self._stats))
         copy.ranges = {path: [tuple(pair) for pair in pairs] for path, pairs in copy.ranges.items()}
         return copy
 
