@@ -34,12 +34,14 @@ def section(name: str, found: dict[str, Any]) -> list[str]:
     about, archive = found["meta"], found["meta"]["archive"]
     ran = [r for r in found["results"] if not r["error"]]
     loads = f", load average at the start {min(r['load'] for r in ran):.1f} to {max(r['load'] for r in ran):.1f}" if ran else ""
+    runs = f"median of {about['runs']} fresh processes{loads}"
+    server = f"{about['latency_ms']:g} ms to the first byte, {about['rate_mb']:g} MB/s per connection"
+    files = f"{archive['scenes']} scenes × {len(archive['bands'])} bands of {archive['size']}² pixels, {archive['scene_bytes'] / 1e6:,.0f} MB"
     lines = [
         f"### {name}",
         "",
-        f"{about['cores']} cores ({about['machine']}, {about['system']}), {about['latency_ms']:g} ms to the first byte, {about['rate_mb']:g} MB/s per connection; "
-        f"median of {about['runs']} fresh processes{loads}. Archive: {archive['scenes']} scenes × {len(archive['bands'])} bands of {archive['size']}² pixels, "
-        f"{archive['scene_bytes'] / 1e6:,.0f} MB, seed {archive['seed']}; {about['points']} points.",
+        f"{about['cores']} cores ({about['machine']}, {about['system']}); {server}; {runs}.",
+        f"Archive: {files}, seed {archive['seed']}; {about['points']} points.",
         "",
         "| " + " | ".join(HEADS) + " |",
         "|---|---|" + "---:|" * (len(HEADS) - 2),

@@ -77,7 +77,8 @@ def _slot(table: Sequence[Sequence[Column]], used: Sequence[str], slot: str, kin
         return pa.nulls(len(table), pa.list_(pa.list_(kind)))
     cells = [column if mine == slot else None for row in table for column, mine in zip(row, used, strict=True)]
     present = [cell for cell in cells if cell is not None]
-    values = np.concatenate([cell[0].ravel() for cell in present]) if present else np.empty(0, kind.to_pandas_dtype())
+    dtype = kind.to_pandas_dtype()  # cast first: joining a blank row of another type would carry 64-bit integers through float64
+    values = np.concatenate([cell[0].ravel().astype(dtype, copy=False) for cell in present]) if present else np.empty(0, dtype)
     valid = np.concatenate([cell[1].ravel() for cell in present]) if present else np.empty(0, bool)
     lengths = np.fromiter((0 if cell is None else cell[0].size for cell in cells), dtype=np.int64, count=len(cells))
     missing = np.fromiter((cell is None for cell in cells), dtype=bool, count=len(cells))

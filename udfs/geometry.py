@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
-from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points
 from rasteret_sql.udfs.arrow import numbers, one_chunk
 
 from rasteret_sql.errors import InvalidArgument, listing, near
+from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points
 
 CRS84 = "OGC:CRS84"
 NAMES = ("geometry", "geom", "wkb_geometry")

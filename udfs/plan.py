@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 from rasteret_sql.udfs.arrow import list_parts, lists, one_chunk
-from rasteret_sql.udfs.budget import cost_of, segments_under
 from rasteret_sql.udfs.options import options_of
 from rasteret_sql.udfs.read import Geometries, on_band
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.reader.areas import read_grid
+from rasteret_sql.reader.cost import cost_of, segments_under
 
 RESULT = "STRUCT(band VARCHAR, tiles BIGINT, requests BIGINT, bytes BIGINT, bytes_cached BIGINT)[]"
 _TYPE = pa.struct([("band", pa.string())] + [(name, pa.int64()) for name in ("tiles", "requests", "bytes", "bytes_cached")])

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, one_chunk, slot_fields
-from rasteret_sql.udfs.budget import check_budget, cost_of, segments_under, total_bytes
 from rasteret_sql.udfs.options import options_of
 from rasteret_sql.udfs.sample import physical
 from rasteret_sql.udfs.tickets import BOOK
@@ -37,6 +36,7 @@ from rasteret_sql.reader.areas import (
     windows_of,
 )
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.cost import check_budget, cost_of, segments_under
 
 BATCH = 2048
 """DuckDB's vector size: the most rows a function is called with."""
@@ -86,7 +86,8 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array
         leading = next(band for band in bands if band is not None and band.grid == where[0])
         order = np.lexsort((windows[:, 1], tile_order(leading, windows)))
         windows, numbers_here = windows[order], numbers_here[order]
-        needed += total_bytes(cost_of(band, segments_under(band, on_band(band, where[0], windows)), query) for band in bands if band is not None)
+        costs = [cost_of(band, segments_under(band, on_band(band, where[0], windows)), query) for band in bands if band is not None]
+        needed += sum(cost.bytes - cost.bytes_cached for cost in costs)
         rows.append(_tickets(bands, numbers_here, windows))
     check_budget(needed, query)
     counts = [len(row["no"]) for row in rows]

@@ -10,13 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
-from rasteret_sql.udfs.budget import check_point_budget
 from rasteret_sql.udfs.geometry import parse_geometries
 from rasteret_sql.udfs.options import Options, options_of
+from rasteret_sql.udfs.tickets import POINTS
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.points import NODATA, PointReader, Points, Visit, VisitResult
 
 _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
@@ -30,48 +31,47 @@ RESULT = (
 )
 
 
-def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, xs: pa.Array, ys: pa.Array, crs: pa.Array) -> pa.Array:
-    """One row per record with its candidate points; answers with the points that lie in it."""
+def hold(xs: pa.Array, ys: pa.Array, crs: pa.Array) -> pa.Array:
+    """All points of a statement, in the order of their numbers; answers with a ticket for them."""
+    columns = zip(one_chunk(xs), one_chunk(ys), one_chunk(crs).to_pylist(), strict=True)
+    tickets = [None if x.values is None else POINTS.hold(Points(numbers(x.values), numbers(y.values), name)) for x, y, name in columns]
+    return pa.array(tickets, pa.int64())
+
+
+def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array) -> pa.Array:
+    """One row per record with the numbers of its candidate points; answers with the points that lie in it."""
     chosen = options_of(options)
     if chosen is None:
         return _result([], [], (), Options("rasteret_sample"))
     bounds, flat = list_parts(nos)
-    numbers_of = flat.to_numpy().astype(np.int64)
-    points = _dense_points(numbers_of, list_parts(xs)[1], list_parts(ys)[1], one_chunk(crs)[0].as_py())
+    candidates = flat.to_numpy()
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
-    visits = [Visit(mine, numbers_of[bounds[row] : bounds[row + 1]]) for row, mine in enumerate(bands)]
+    visits = [Visit(mine, np.sort(candidates[bounds[row] : bounds[row + 1]])) for row, mine in enumerate(bands)]
     with chosen.query() as query:
-        reader = PointReader(points, query, max_distance=chosen.max_distance_pixels, neighbourhood=chosen.neighbourhood)
-        check_point_budget(reader, visits, query)
-        results = reader.all(visits)
+        results = _reader(ticket, chosen, query).all(visits)
     return _result(results, bands, one_chunk(types)[0].as_py(), chosen)
 
 
-def latest(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, xs: pa.Array, ys: pa.Array, crs: pa.Array) -> pa.Array:
-    """One row for all: records (newest first) and candidate pairs; answers with the newest value of each point."""
+def latest(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array) -> pa.Array:
+    """One row for all: records (newest first) and the candidate points of each; answers with the newest value of each point."""
     chosen = options_of(options)
     if chosen is None:
         return _result([], [], (), Options("rasteret_sample"))
-    payload = list_parts(records)[1]
-    both = list_parts(pairs)[1]
-    record, point = both.field("record").to_numpy().astype(np.int64), both.field("no").to_numpy().astype(np.int64)
-    order = np.argsort(record, kind="stable")
-    parts = np.split(point[order], np.cumsum(np.bincount(record, minlength=len(payload)))[:-1]) if len(payload) else []
-    bands = bands_of_payload(payload, chosen.bands)
-    points = Points(numbers(list_parts(xs)[1]), numbers(list_parts(ys)[1]), one_chunk(crs)[0].as_py())
+    parts = list_parts(pairs)[1]
+    bounds, flat = list_parts(parts.field("nos"))
+    candidates = flat.to_numpy()
+    by_record = {int(record): np.sort(candidates[bounds[i] : bounds[i + 1]]) for i, record in enumerate(parts.field("record").to_numpy())}
+    bands = bands_of_payload(list_parts(records)[1], chosen.bands)
+    visits = [Visit(mine, by_record[number]) for number, mine in enumerate(bands)]
     with chosen.query() as query:
-        reader = PointReader(points, query, max_distance=chosen.max_distance_pixels, neighbourhood=chosen.neighbourhood)
-        results, origins = reader.latest([Visit(mine, candidates) for mine, candidates in zip(bands, parts, strict=True)])
+        results, origins = _reader(ticket, chosen, query).latest(visits)
     mine = [bands[number] for number in origins]
     return lists([len(results)], _rows(results, mine, one_chunk(types)[0].as_py(), chosen, origins))
 
 
-def _dense_points(nos: npt.NDArray[np.int64], xs: pa.Array, ys: pa.Array, crs: str) -> Points:
-    """Points by their number; a number that no pair of this call names stays NaN."""
-    size = int(nos.max()) + 1 if len(nos) else 0
-    x, y = np.full(size, np.nan), np.full(size, np.nan)
-    x[nos], y[nos] = numbers(xs), numbers(ys)
-    return Points(x, y, crs)
+def _reader(ticket: pa.Array, options: Options, query: Query) -> PointReader:
+    points = POINTS.points(one_chunk(ticket)[0].as_py())
+    return PointReader(points, query, max_distance=options.max_distance_pixels, neighbourhood=options.neighbourhood)
 
 
 def _result(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options) -> pa.Array:
@@ -85,11 +85,11 @@ def _rows(
     counts = np.fromiter((len(result.points) for result in results), dtype=np.int64, count=len(results))
     _explain_missing(results, bands, options.bands)
     fields: dict[str, pa.Array] = {
-        "record": lists(counts, pa.array(np.repeat(records, counts).astype(np.int32))),
+        "record": lists(np.ones(len(records)), pa.array(records.astype(np.int32))),
         "no": lists(counts, pa.array(_joined([result.points for result in results], np.int64).astype(np.int32))),
         "status": lists(counts, pa.array(_joined([result.status for result in results], np.uint8))),
-        "distance": lists(counts, _nullable(_joined([result.distance for result in results], np.float64))),
-        "error": lists(counts, _messages(results, int(counts.sum()))),
+        "distance": _distances(results, counts) if options.max_distance_pixels else pa.nulls(len(results), pa.list_(pa.float64())),
+        "error": _messages(results, counts),
     }
     table = [
         [
@@ -153,24 +153,21 @@ def _regroup(array: pa.Array, side: int) -> pa.Array:
     return pa.ListArray.from_arrays(array.offsets, per_band, mask=array.is_null())
 
 
-def _messages(results: Sequence[VisitResult], count: int) -> pa.Array:
-    if not any(result.errors for result in results):
-        return pa.nulls(count, pa.string())
-    texts: list[str | None] = [None] * count
-    start = 0
-    for result in results:
-        for entry, message in result.errors.items():
-            texts[start + entry] = message
-        start += len(result.points)
-    return pa.array(texts, pa.string())
+def _messages(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) -> pa.Array:
+    """Error texts by entry; a visit without any has no list at all, which ``unnest`` reads as NULLs."""
+    texts: list[list[str | None] | None] = []
+    for result, count in zip(results, counts.tolist(), strict=True):
+        texts.append([result.errors.get(entry) for entry in range(count)] if result.errors else None)
+    return pa.array(texts, pa.list_(pa.string()))
+
+
+def _distances(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) -> pa.Array:
+    values = _joined([result.distance for result in results], np.float64)
+    return lists(counts, pa.array(values, pa.float64(), mask=np.isnan(values)))
 
 
 def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, dtype)
-
-
-def _nullable(values: npt.NDArray[np.float64]) -> pa.Array:
-    return pa.array(values, pa.float64(), mask=np.isnan(values))
 
 
 def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, kind: str) -> pa.Array:

@@ -1,13 +1,15 @@
-"""Records announced to the engine: SQL passes a small number from the announcing function to the fetching one instead of tile tables."""
+"""What one function of a statement leaves for the next: SQL passes a small number instead of tile tables or a million coordinates."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from itertools import count
 
 from rasteret_sql.errors import BudgetExceeded
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.points import Points
 
 Bands = tuple[Band | None, ...]
 MAX_SEGMENTS = 32_000_000
@@ -57,4 +59,41 @@ def _segments(bands: Bands) -> int:
     return sum(len(band.level.offsets) for band in bands if band is not None)
 
 
+class PointBook:
+    """Coordinates of the points of running statements by ticket. A set is forgotten when it has not been used for a while and others need the room."""
+
+    KEEP_BYTES = 64 << 20
+    KEEP_S = 300.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sets: dict[int, tuple[Points, float]] = {}
+        self._numbers = count(1)
+
+    def hold(self, points: Points) -> int:
+        """A ticket for these points."""
+        with self._lock:
+            self._forget(points.x.nbytes + points.y.nbytes)
+            ticket = next(self._numbers)
+            self._sets[ticket] = (points, time.monotonic())
+            return ticket
+
+    def points(self, ticket: int) -> Points:
+        with self._lock:
+            if ticket not in self._sets:
+                raise BudgetExceeded("the statement waited too long while others needed the room of its points; run it again")
+            points, _ = self._sets[ticket]
+            self._sets[ticket] = (points, time.monotonic())
+            return points
+
+    def _forget(self, coming: int) -> None:
+        held = coming + sum(points.x.nbytes + points.y.nbytes for points, _ in self._sets.values())
+        for ticket, (points, used) in sorted(self._sets.items(), key=lambda item: item[1][1]):
+            if held <= self.KEEP_BYTES or time.monotonic() - used < self.KEEP_S:
+                break
+            del self._sets[ticket]
+            held -= points.x.nbytes + points.y.nbytes
+
+
 BOOK = RecordBook()
+POINTS = PointBook()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from rasteret_sql.collection.assets import AssetTable, TableOptions, read_assets
@@ -202,6 +203,6 @@ def _every_sample(assets: AssetTable, answers: dict[str, FileHeader | RasteretEr
 def _dtypes(table: pa.Table, bands: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for band in bands:
-        dtypes = table[metadata_column(band)].combine_chunks().field("dtype").unique().to_pylist()
+        dtypes = pc.struct_field(table[metadata_column(band)], "dtype").unique().to_pylist()  # unlike .field(), NULL where the record lacks the band
         found[band] = sorted(dtype for dtype in dtypes if dtype is not None)
     return found

@@ -160,10 +160,11 @@ def _polygon_spans(geometries: Geometries, grid: Grid, windows: Ints) -> tuple[S
 def _edges(rings: Geometries, polygon: Ints, owner: Ints, grid: Grid, windows: Ints) -> _Edges:
     """All edges; those of polygons with coordinates that are not finite are left out."""
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    x, y = _window_pixels(xy, owner[polygon][ring], grid, windows)
+    with np.errstate(invalid="ignore", over="ignore"):
+        x, y = _window_pixels(xy, owner[polygon][ring], grid, windows)
     first = np.flatnonzero(ring[1:] == ring[:-1])
     part = polygon[ring[first]]
-    broken = ~np.isfinite(x + y)
+    broken = ~(np.isfinite(x) & np.isfinite(y))
     if broken.any():
         kept = ~np.isin(owner[part], owner[polygon[ring[broken]]])
         first, part = first[kept], part[kept]

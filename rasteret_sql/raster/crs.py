@@ -117,7 +117,7 @@ def transform_geometries(geometries: Geometries, src: str, dst: str, tolerance: 
     xy, owner = shapely.get_coordinates(out, return_index=True)
     x, y = transform_points(xy[:, 0], xy[:, 1], src, dst)
     placed = np.ones(len(out), dtype=bool)
-    placed[owner[~np.isfinite(x + y)]] = False
+    placed[owner[~(np.isfinite(x) & np.isfinite(y))]] = False
     out[~placed] = None
     x, y, owner = x[placed[owner]], y[placed[owner]], owner[placed[owner]]
     shapely.set_coordinates(out, np.stack([x, y], axis=1))
@@ -164,7 +164,7 @@ def raster_footprint(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, flo
     straight = same_crs(crs, CRS84)
     col, row = (np.array([0.0, 1.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0, 0.0])) if straight else _outline()
     lon, lat = transform_points(*grid.to_xy(col * grid.width, row * grid.height), crs, CRS84)
-    if not np.isfinite(lon + lat).all():
+    if not (np.isfinite(lon) & np.isfinite(lat)).all():
         return _visible_box(grid, crs)
     lon = lon if straight else np.unwrap(lon, period=360.0)
     bend_lon, bend_lat = (0.0, 0.0) if straight else (float(_bend(part[None])[0]) for part in (lon, lat))
@@ -320,7 +320,7 @@ def _visible_box(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, float, 
     """The box of those of 65 × 65 pixel corners that lie on the Earth, grown by the greatest step between neighbours."""
     col, row = np.meshgrid(np.linspace(0, grid.width, 65), np.linspace(0, grid.height, 65))
     lon, lat = transform_points(*grid.to_xy(col, row), crs, CRS84)
-    known: Bools = np.isfinite(lon + lat)
+    known: Bools = np.isfinite(lon) & np.isfinite(lat)
     if not known.any():
         raise InvalidArgument(
             f"no part of the raster with transform {grid.transform} lies on the Earth in CRS {one_line(crs, 80)!r}; check transform and CRS"

@@ -77,7 +77,9 @@ class Directory:
         return self._known.get(*span, self._label(tag)) is not None
 
     def unsigned(self, tag: Tag, default: int | None) -> int:
-        """A single unsigned number; without a default the tag is required."""
+        """A single unsigned number, which lies inside the directory; without a default the tag is required."""
+        if self.span(tag, 1) is not None:
+            raise InvalidRaster(f"damaged TIFF: {self._label(tag)} has {self.count(tag)} values; it should have one")
         found = self.unsigned_list(tag, 1)
         if found:
             return found[0]

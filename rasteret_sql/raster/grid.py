@@ -155,9 +155,7 @@ def window_transform(grid: Grid, window: Window) -> Affine:
 
 def window_origins(grid: Grid, windows: Ints) -> tuple[Floats, Floats]:
     """The outer corner ``(x, y)`` of each window's first pixel; ``windows`` is int64 ``[n, 2 or more]`` starting with (row, col)."""
-    x, y = grid.to_xy(windows[:, 1], windows[:, 0])
-    c, f = grid.transform[2], grid.transform[5]
-    return c + (x - c), f + (y - f)  # rounds like rasterio, which moves the transform by the difference of the origins
+    return grid.to_xy(windows[:, 1], windows[:, 0])
 
 
 def tiles_of_window(tiling: Tiling | Level, window: Window) -> tuple[Ints, Ints]:
@@ -210,7 +208,8 @@ def _pixel_bounds(shapes: npt.NDArray[np.float64] | Geometries, grid: Grid) -> t
     """Least column, least row, greatest column, greatest row (pixel coordinates) of each shape; NaN where there is none."""
     if shapes.dtype == np.object_ and not grid.axis_aligned:
         return _vertex_bounds(shapes.astype(np.object_, copy=False), grid)
-    bounds = shapely.bounds(shapes) if shapes.dtype == np.object_ else np.asarray(shapes, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # GEOS compares NaN coordinates
+        bounds = shapely.bounds(shapes) if shapes.dtype == np.object_ else np.asarray(shapes, dtype=np.float64)
     xmin, ymin, xmax, ymax = np.asarray(bounds, dtype=np.float64).reshape(-1, 4).T
     cols, rows = grid.to_pixel(np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax]))
     return cols.min(axis=0), rows.min(axis=0), cols.max(axis=0), rows.max(axis=0)

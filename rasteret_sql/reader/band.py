@@ -61,11 +61,20 @@ def nodata_mask(values: npt.NDArray[np.generic], nodata: float | None) -> npt.ND
 
 
 def integer_nodata(nodata: float, dtype: np.dtype[np.generic]) -> int | None:
-    """The sentinel as an integer of this type, or None when no pixel can hold it."""
+    """The sentinel as an integer of this type, or None when no pixel can hold it.
+
+    An index keeps it as a double, which rounds the largest 64-bit integers up by one: that one is meant. In uint64 bands negative numbers count
+    down from 2**64, because GDAL reads the tag with ``strtoull``.
+    """
     if not np.isfinite(nodata) or nodata != int(nodata):
         return None
     info = np.iinfo(dtype)  # type: ignore[arg-type]
-    return int(nodata) if info.min <= nodata <= info.max else None
+    number = int(nodata)
+    if info.max >= 1 << 53 and number == info.max + 1:
+        return int(info.max)
+    if info.max == (1 << 64) - 1 and -(1 << 63) <= number < 0:
+        return number + (1 << 64)
+    return number if info.min <= number <= info.max else None
 
 
 def fill_value(dtype: np.dtype[np.generic], nodata: float | None) -> float | int:

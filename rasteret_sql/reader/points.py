@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rasteret_sql.raster.crs import transform_points
 from rasteret_sql.raster.grid import Grid, sample_pixels
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.cost import bytes_of_pixels, check_budget
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Gathered, Ints, PixelSet, gather
 
@@ -67,15 +68,11 @@ class PointReader:
         self._radius = neighbourhood
         self._projected: dict[str, tuple[Floats, Floats]] = {}
         self._pixels: dict[tuple[str, Grid], tuple[Ints, Ints, Bools]] = {}
-        self._plans: dict[int, tuple[Visit, _Plan]] = {}
-
-    def reads(self, visits: Sequence[Visit]) -> list[tuple[Band, PixelSet]]:
-        """What the visits would read; nothing is fetched."""
-        return [read for visit in visits for read in self._plan(visit).reads()]
 
     def all(self, visits: Sequence[Visit]) -> list[VisitResult]:
-        """Every visit's values."""
-        plans = [self._plan(visit) for visit in visits]
+        """Every visit's values. Raises :class:`BudgetExceeded` before anything is fetched when the segments are over the query's limit."""
+        plans = self._plans(visits)
+        check_budget(bytes_of_pixels(read for plan in plans for read in plan.reads()), self._query)
         gathered = iter(gather([read for plan in plans for read in plan.reads()], self._query))
         results = [plan.result([None if band is None else next(gathered) for band in plan.bands]) for plan in plans]
         if self._max_distance:
@@ -109,23 +106,26 @@ class PointReader:
 
     # -- planning ---------------------------------------------------------------------------------------------------------
 
-    def _plan(self, visit: Visit) -> _Plan:
-        if id(visit) not in self._plans:
-            self._plans[id(visit)] = (visit, self._locate_visit(visit))
-        return self._plans[id(visit)][1]
+    def _plans(self, visits: Sequence[Visit]) -> list[_Plan]:
+        """Plans of all visits; records on the same grids with the same points share their pixel sets, and the sorting these do."""
+        shared: dict[tuple[object, ...], tuple[Ints, dict[tuple[str, Grid], PixelSet]]] = {}
+        plans: list[_Plan] = []
+        for visit in visits:
+            grids = tuple(dict.fromkeys((band.crs, band.grid) for band in visit.bands if band is not None))
+            key = (grids, visit.points.tobytes())
+            if key not in shared:
+                shared[key] = self._pixel_sets(grids, visit.points)
+            plans.append(_Plan(visit.bands, *shared[key]))
+        return plans
 
-    def _locate_visit(self, visit: Visit) -> _Plan:
-        located: dict[tuple[str, Grid], tuple[Ints, Ints, Bools]] = {}
-        inside = np.ones(len(visit.points), dtype=bool)
-        for band in visit.bands:
-            if band is not None and (band.crs, band.grid) not in located:
-                rows, cols, within = self._locate(band.crs, band.grid)
-                located[band.crs, band.grid] = (rows[visit.points], cols[visit.points], within[visit.points])
-                inside &= located[band.crs, band.grid][2]
-        if all(band is None for band in visit.bands):
-            inside[:] = False
-        sets = {key: PixelSet(rows[inside], cols[inside]) for key, (rows, cols, _) in located.items()}
-        return _Plan(visit.bands, visit.points[inside], sets)
+    def _pixel_sets(self, grids: Sequence[tuple[str, Grid]], points: Ints) -> tuple[Ints, dict[tuple[str, Grid], PixelSet]]:
+        """The points that lie inside every grid, and their pixels on each."""
+        located = {key: self._locate(*key) for key in grids}
+        inside = np.full(len(points), bool(located))
+        for _, _, within in located.values():
+            inside &= within[points]
+        kept = points[inside]
+        return kept, {key: PixelSet(rows[kept], cols[kept]) for key, (rows, cols, _) in located.items()}
 
     def _locate(self, crs: str, grid: Grid) -> tuple[Ints, Ints, Bools]:
         """Pixel of every point of the call on one grid."""

@@ -1,7 +1,7 @@
 """Segments in, each fetched once, decoded once: byte ranges run ahead on the event loop, decoding and use run in threads.
 
-:func:`read_segments` is the only place where pixels come from. Its memory is bounded: a range is asked for only when its bytes and the pixels they
-become fit into what the query may hold (one segment always may).
+:func:`read_segments` is the only place where pixels come from. Its memory is bounded: a range is asked for only when its bytes fit into what the query
+may hold (one segment always may), and no more segments are decoded at once than there are decoder threads.
 """
 
 from __future__ import annotations
@@ -39,11 +39,6 @@ class SegmentJob:
     rows: int
     size: int | None
     use: Callable[[Pixels], None]
-
-    @property
-    def cost(self) -> int:
-        """Bytes held while the segment is in flight: compressed and decoded."""
-        return self.length + self.layout.segment_nbytes
 
 
 def request_groups(jobs: Sequence[SegmentJob]) -> list[list[int]]:
@@ -129,7 +124,7 @@ class _Run:
     async def _worker(self, queue: deque[list[int]], tasks: asyncio.TaskGroup) -> None:
         while queue:
             group = queue.popleft()
-            cost = sum(self.jobs[p].cost for p in group)
+            cost = sum(self.jobs[p].length for p in group)
             await self._acquire(cost)
             try:
                 spans = await self._fetch(group)
@@ -187,14 +182,14 @@ class _Run:
             self.query.metrics.count(cache_hits=1)
             job.use(pixels)
             return
-        await self._acquire(job.cost)
+        await self._acquire(job.length)
         try:
             spans = await self._fetch([position])
         except errors.RasteretError as error:
-            self._release(job.cost)
+            self._release(job.length)
             self._fail([position], error)
             return
-        await self._decode([position], spans, job.cost)
+        await self._decode([position], spans, job.length)
 
     def _fail(self, group: Sequence[int], error: errors.RasteretError) -> None:
         if self.query.raise_errors:

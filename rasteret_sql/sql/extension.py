@@ -53,6 +53,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_points": (geometry.points, geometry.POINT, False),
         "__rasteret_coordinates": (geometry.coordinates, geometry.POINT, False),
         "__rasteret_geometries": (geometry.geometries, geometry.GEOMETRY, False),
+        "__rasteret_hold": (sample.hold, "BIGINT", False),
         "__rasteret_sample": (sample.sample, sample.RESULT, False),
         "__rasteret_latest": (sample.latest, sample.RESULT, False),
         "__rasteret_announce": (read.announce, f"{read.TICKET}[]", False),

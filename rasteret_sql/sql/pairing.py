@@ -26,39 +26,56 @@ __r AS {records.materialized} (
 )"""
 
 
-def cell_ctes(xmin: str, ymin: str, xmax: str, ymax: str) -> str:
-    """``__c`` (cell size), ``__rc`` (records by cell), ``__gc`` (geometries by cell); the arguments are the corners of ``__g.g``."""
-    west, east = (xmin, xmax) if xmin == xmax else (f"if({xmin} > {xmax}, -180, {xmin})", f"if({xmin} > {xmax}, 180, {xmax})")
+def _record_cells(extent: str, divisor: int) -> str:
+    """``__c`` (cell size) and ``__rc`` (records by cell). ``extent`` is the greatest extent of a geometry: it may cover 64 cells, as may a record."""
     return f"""
-__e AS MATERIALIZED (SELECT coalesce(max(greatest({east} - {west}, {ymax} - {ymin})), 0) AS size FROM __g),
 __c AS MATERIALIZED (
-  SELECT greatest(1e-7, quantile_cont(greatest(xmax - xmin, ymax - ymin), 0.5), max(greatest(xmax - xmin, ymax - ymin)) / 64,
-    (SELECT size FROM __e) / 64) AS size FROM __r WHERE isfinite(xmin + ymin + xmax + ymax)
+  SELECT greatest(1e-7, quantile_cont(greatest(xmax - xmin, ymax - ymin), 0.5) / {divisor}, max(greatest(xmax - xmin, ymax - ymin)) / 64, {extent}) AS size
+  FROM __r WHERE isfinite(xmin + ymin + xmax + ymax)
 ),
 __rx AS (
   SELECT f, k, record_id, datetime, xmin, ymin, xmax, ymax, size,
     unnest(range(floor(xmin / size)::BIGINT, floor(xmax / size)::BIGINT + 1)) AS cx
   FROM __r, __c WHERE isfinite(xmin + ymin + xmax + ymax)
 ),
-__rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::BIGINT + 1)) AS cy FROM __rx),
-__gx AS (
-  SELECT no, g, {west} AS gx0, {ymin} AS gy0, {east} AS gx1, {ymax} AS gy1, size,
-    unnest(range(floor({west} / size)::BIGINT, floor({east} / size)::BIGINT + 1)) AS cx
-  FROM __g, __c WHERE {xmin} IS NOT NULL
+__rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::BIGINT + 1)) AS cy FROM __rx)"""
+
+
+def point_pairs() -> str:
+    """``__pairs``: one row per record with the numbers of all points in its cells. Points are listed once per cell, so that no row is made per pair."""
+    return f"""{_record_cells("0", 2)},
+__gc AS (
+  SELECT cx, cy, list(no) AS nos
+  FROM (SELECT no, floor(g.lon / size)::BIGINT AS cx, floor(g.lat / size)::BIGINT AS cy FROM __g, __c WHERE g.lon IS NOT NULL) GROUP BY cx, cy
 ),
-__gc AS (SELECT *, unnest(range(floor(gy0 / size)::BIGINT, floor(gy1 / size)::BIGINT + 1)) AS cy FROM __gx)"""
+__pairs AS (
+  SELECT r.f, r.k, r.record_id, r.datetime, flatten(list(p.nos)) AS nos
+  FROM __rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy GROUP BY r.f, r.k, r.record_id, r.datetime
+)"""
 
 
-PAIRS = """__rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy
+def area_pairs() -> str:
+    """``__pairs``: one row per record with numbers and WKB of the geometries whose boxes meet its box.
+
+    record_id and datetime are grouping keys, here as for points, so that filters on them go below the reading.
+    """
+    west, east = "if(g.xmin > g.xmax, -180, g.xmin)", "if(g.xmin > g.xmax, 180, g.xmax)"
+    return f"""
+__e AS MATERIALIZED (SELECT coalesce(max(greatest({east} - {west}, g.ymax - g.ymin)), 0) / 64 AS extent FROM __g),{_record_cells("(SELECT extent FROM __e)", 1)},
+__gx AS (
+  SELECT no, g.wkb AS wkb, {west} AS gx0, g.ymin AS gy0, {east} AS gx1, g.ymax AS gy1, size,
+    unnest(range(floor({west} / size)::BIGINT, floor({east} / size)::BIGINT + 1)) AS cx
+  FROM __g, __c WHERE g.xmin IS NOT NULL
+),
+__gc AS (SELECT *, unnest(range(floor(gy0 / size)::BIGINT, floor(gy1 / size)::BIGINT + 1)) AS cy FROM __gx),
+__pairs AS (
+  SELECT r.f, r.k, r.record_id, r.datetime, list(p.no) AS nos, list(p.wkb) AS wkbs
+  FROM __rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy
   WHERE p.gx0 <= r.xmax AND p.gx1 >= r.xmin AND p.gy0 <= r.ymax AND p.gy1 >= r.ymin
     AND r.cx = greatest(floor(r.xmin / r.size)::BIGINT, floor(p.gx0 / p.size)::BIGINT)
-    AND r.cy = greatest(floor(r.ymin / r.size)::BIGINT, floor(p.gy0 / p.size)::BIGINT)"""
-
-
-def per_record(lists: str) -> str:
-    """``__pairs``: one row per record that has candidates, with lists of them; record_id and datetime stay grouping keys so that filters on them go below."""
-    return f"""
-__pairs AS (SELECT r.f, r.k, r.record_id, r.datetime, {lists} FROM {PAIRS} GROUP BY r.f, r.k, r.record_id, r.datetime)"""
+    AND r.cy = greatest(floor(r.ymin / r.size)::BIGINT, floor(p.gy0 / p.size)::BIGINT)
+  GROUP BY r.f, r.k, r.record_id, r.datetime
+)"""
 
 
 def with_payload(records: Records, payload: str) -> str:

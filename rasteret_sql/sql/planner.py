@@ -61,7 +61,7 @@ def plan_sample(arguments: Arguments) -> str:
     windows = [f"unnest({_window(pixel_types[i], types[i], i)}) AS w{i}" for i in range(len(bands))] if options.neighbourhood else []
     spread = listed(
         [
-            "unnest(u.record) AS ri",
+            "u.record[1] AS ri",
             "unnest(u.no) AS no",
             "unnest(u.status) AS status",
             "unnest(u.distance) AS distance",
@@ -73,9 +73,9 @@ def plan_sample(arguments: Arguments) -> str:
     call = f"__rasteret_{'sample' if match == 'all' else 'latest'}({text(options.to_json())}, [{listed(kind.sql for kind in types)}]"
     read = _sample_all(records, bands, call, spread) if match == "all" else _sample_latest(records, bands, call, spread)
     ctes = f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(options.on_error)}),{_records_cte(records)},{pairing.cell_ctes("g.lon", "g.lat", "g.lon", "g.lat")},{read}"""
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(options.on_error)}),{_records_cte(records)},{read}"""
     reason = "coalesce(__g.g.error, s.error, if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL))"
-    reasons = f"{_status('s.status', 's.no')} AS status, {reason} AS error, s.distance AS distance_pixels"
+    reasons = f"{_status('s.status', 's.no')} AS status, {reason} AS error, coalesce(s.distance, if(s.status = 0, 0, NULL)) AS distance_pixels"
     joined = "FROM __g LEFT JOIN __s AS s ON s.no = __g.no"
     if layout == "wide":
         names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)] + [
@@ -90,27 +90,29 @@ SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, err
 FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{values}]) AS b, {reasons} {joined})"""
 
 
+HELD = "__h AS MATERIALIZED (SELECT __rasteret_hold(list(g.x ORDER BY no), list(g.y ORDER BY no), any_value(crs)) AS ticket FROM __g)"
+"""The coordinates of all points, handed to the reader once."""
+
+
 def _sample_all(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
-    lists = "list(p.no) AS nos, list(p.g.x) AS xs, list(p.g.y) AS ys"
-    return f"""{pairing.per_record(lists)},{pairing.with_payload(records, records.payload(bands))},
-__u AS (SELECT record_id, datetime, payload, unnest({call}, payload, nos, xs, ys, crs)) AS u FROM __v),
+    return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(bands))},
+{HELD},
+__u AS (SELECT record_id, datetime, payload, unnest({call}, payload, nos, (SELECT ticket FROM __h))) AS u FROM __v),
 __s AS (SELECT record_id, datetime, {spread} FROM __u)"""
 
 
 def _sample_latest(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
     """Needs all records of a point at once: one row for all, records newest first."""
     payload = f"SELECT {records.file} AS f, {records.row} AS k, {records.payload(bands)} AS payload FROM {pairing.source_of(records)}"
-    return f"""
-__pairs AS MATERIALIZED (SELECT r.f, r.k, r.record_id, r.datetime, p.no FROM {pairing.PAIRS}),
+    return f"""{pairing.point_pairs()},
+{HELD},
 __recs AS MATERIALIZED (
   SELECT d.*, m.payload, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
-  FROM (SELECT DISTINCT f, k, record_id, datetime FROM __pairs) AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
+  FROM __pairs AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
 ),
 __u AS (
-  SELECT payloads[1] AS payload, unnest({call}, payloads, pairs, xs, ys, crs)) AS u FROM (
-    SELECT (SELECT list(payload ORDER BY ri) FROM __recs) AS payloads,
-      (SELECT list({{'record': r.ri, 'no': p.no}}) FROM __pairs AS p JOIN __recs AS r ON r.f = p.f AND r.k = p.k) AS pairs,
-      (SELECT list(g.x ORDER BY no) FROM __g) AS xs, (SELECT list(g.y ORDER BY no) FROM __g) AS ys, (SELECT any_value(crs) FROM __g) AS crs
+  SELECT payloads[1] AS payload, unnest({call}, payloads, pairs, ticket)) AS u FROM (
+    SELECT list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos}}) AS pairs, (SELECT ticket FROM __h) AS ticket FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
 __s1 AS (SELECT {spread} FROM __u),
@@ -132,11 +134,10 @@ def plan_read(arguments: Arguments) -> str:
     types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())
-    lists = "list(p.no) AS nos, list(p.g.wkb) AS wkbs"
     pixels = [f"{kind.pick('u', i)} AS {ident(band)}" for i, (band, kind) in enumerate(zip(bands, types, strict=True))]
     examples = "payload, " if records.collection is None else ""
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(options.on_error)}),{_records_cte(records)},{pairing.cell_ctes("g.xmin", "g.ymin", "g.xmax", "g.ymax")},{pairing.per_record(lists)},{pairing.with_payload(records, records.payload(bands))},
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(options.on_error)}),{_records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))},
 __t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
 __o AS (
   SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
@@ -153,9 +154,8 @@ FROM __b"""
 def plan_cost(arguments: Arguments) -> str:
     records, bands, options = _reading(arguments, "collection")
     geometries = Geometries.of(arguments, "geometries")
-    lists = "list(p.no) AS nos, list(p.g.wkb) AS wkbs"
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas("raise")}),{_records_cte(records)},{pairing.cell_ctes("g.xmin", "g.ymin", "g.xmax", "g.ymax")},{pairing.per_record(lists)},{pairing.with_payload(records, records.payload(bands))},
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas("raise")}),{_records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))},
 __t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs)) AS c FROM __v)
 SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
 UNION ALL
@@ -172,11 +172,11 @@ def plan_value(arguments: Arguments) -> str:
         raise InvalidArgument("point is not valid; WKT such as 'POINT(77.58 12.97)' is, longitude first")
     kind = (double_types(bands) if options.scaled else records.types(bands, "value"))[0]
     call = f"__rasteret_latest({text(options.to_json())}, [{kind.sql}]"
-    spread = f"unnest(u.record) AS ri, unnest(u.no) AS no, unnest({kind.pick('u', 0)}) AS v0"
+    spread = f"u.record[1] AS ri, unnest(u.no) AS no, unnest({kind.pick('u', 0)}) AS v0"
     shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
     row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'raise')]) AS g"
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{_records_cte(records)},{pairing.cell_ctes("g.lon", "g.lat", "g.lon", "g.lat")},{_sample_latest(records, bands, call, spread)}
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{_records_cte(records)},{_sample_latest(records, bands, call, spread)}
 SELECT v0 AS value FROM __s"""
 
 

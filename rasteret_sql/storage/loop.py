@@ -63,8 +63,6 @@ class _LoopThread(threading.Thread):
 
 _lock = threading.Lock()
 _current: _LoopThread | None = None
-_abandoned: list[_LoopThread] = []
-"""Loops of the parent process, in a forked child: kept, because their end would be announced by ResourceWarnings."""
 
 
 def run(coroutine: Coroutine[Any, Any, T], *, cancel: threading.Event | None = None) -> T:
@@ -132,12 +130,11 @@ def _close() -> None:
 def _after_fork_in_child() -> None:
     """Forget the parent's loop, whose thread did not come along.
 
-    It is not closed: its selector is shared with the parent, and unregistering sockets here would deafen the parent.
+    It is not closed: its selector is shared with the parent, and unregistering sockets here would deafen the parent. (The
+    frames of the lost thread keep it alive, so nothing warns of it.)
     """
     global _current, _lock  # noqa: PLW0603 - a lock held by another thread of the parent would stay held
     _lock = threading.Lock()
-    if _current is not None:
-        _abandoned.append(_current)
     _current = None
 
 

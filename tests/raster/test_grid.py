@@ -43,6 +43,7 @@ TRANSFORMS = {
     "arc second": (1 / 3600, 0.0, -120 - 1 / 7200, 0.0, -1 / 3600, 40 + 1 / 7200),
     "degrees": (0.00026949458523585647, 0.0, -56.1234567, 0.0, -0.00026949458523585647, -25.7654321),
     "sinusoidal": (463.31271652777775, 0.0, -8895604.157333, 0.0, -463.31271652777775, 5559752.598333),
+    "near the origin": (0.0013, 0.0, -0.1, 0.0, -0.0011, 0.07),
     "south-up": (10.0, 0.0, 399960.0, 0.0, 10.0, 5000040.0),
     "mirrored": (-2.0, 0.0, 5.0, 0.0, -2.0, -9.0),
     "rotated": (6.0, 8.0, 1000.0, 8.0, -6.0, 3000.0),
@@ -164,7 +165,9 @@ def boxes(grid: Grid, count: int, seed: int, fraction: int):
     first = rng.integers(-3 * fraction, (grid.width + 3) * fraction, (count, 2))
     size = rng.integers(1, 9 * fraction, (count, 2))
     low, high = first / fraction, (first + size) / fraction
-    corners = np.stack([np.stack([low[:, 0], low[:, 1]], 1), np.stack([high[:, 0], low[:, 1]], 1), high, np.stack([low[:, 0], high[:, 1]], 1)], axis=1)
+    corners = np.stack(
+        [np.stack([low[:, 0], low[:, 1]], 1), np.stack([high[:, 0], low[:, 1]], 1), high, np.stack([low[:, 0], high[:, 1]], 1)], axis=1
+    )
     x, y = grid.to_xy(corners[..., 0], corners[..., 1])
     return shapely.polygons(np.stack([x, y], axis=-1))
 
@@ -173,6 +176,8 @@ def boxes(grid: Grid, count: int, seed: int, fraction: int):
 @pytest.mark.parametrize("fraction", [1, 4, 7])
 def test_windows_equal_rasterios(transform, fraction):
     grid = Grid(transform, 30, 30)
+    if RASTERIO >= (1, 5) and (not grid.axis_aligned or transform[0] < 0):
+        pytest.skip("rasterio 1.5 fails on these grids, or takes the window of a rectangle")
     shapes = boxes(grid, 60, fraction, fraction)
     windows = geometry_windows(shapes, grid)
     with MemoryFile() as memory, memory.open(driver="GTiff", width=30, height=30, count=1, dtype="uint8", transform=Affine(*transform)) as dataset:
@@ -184,7 +189,9 @@ def test_windows_equal_rasterios(transform, fraction):
                 theirs = [0, 0, 0, 0]
             if RASTERIO < (1, 5):
                 assert ours == theirs or (0 in ours[2:] and 0 in theirs[2:])
-            elif grid.axis_aligned and 0 not in ours[2:]:  # 1.5 rounds differently on edges
+            elif 0 in theirs[2:]:  # 1.5 rounds differently on edges
+                assert min(ours[2:]) <= 1
+            elif 0 not in ours[2:]:
                 assert np.abs(edges(ours) - edges(theirs)).max() <= 1
 
 
@@ -216,7 +223,7 @@ def test_window_rules():
         "POLYGON ((-5 2, 0 2, 0 4, -5 4, -5 2))": [0, 0, 0, 0],
         "POLYGON ((-5 -5, 20 -5, 20 20, -5 20, -5 -5))": [0, 0, 10, 10],
         "POLYGON EMPTY": [0, 0, 0, 0],
-        "GEOMETRYCOLLECTION (POINT (1.5 8.5), LINESTRING (3 5, 4.5 5))": [1, 1, 5, 4],
+        "GEOMETRYCOLLECTION (POINT (1.5 8.5), LINESTRING (3 5, 4.5 5))": [1, 1, 4, 4],
     }
     shapes = np.array([*(shapely.from_wkt(text) for text in cases), None, shapely.Point(np.inf, 3)])
     expected = [*cases.values(), [0, 0, 0, 0], [0, 0, 0, 0]]

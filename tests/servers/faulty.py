@@ -13,6 +13,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -116,6 +117,13 @@ class FaultyServer:
     def sent(self, path: str) -> int:
         """Body bytes handed to the socket for ``path``."""
         return self._sent.get(path, 0)
+
+    def connections_after(self, count: int, seconds: float = 5.0) -> int:
+        """Open connections once they are no more than ``count``, or when the time is up."""
+        end = time.monotonic() + seconds
+        while self.open_connections > count and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.open_connections
 
     async def _close(self) -> None:
         self._server.close()

@@ -188,21 +188,27 @@ class RangeServer:
         if method != "GET" or reply.file is None:
             return
         with reply.file.open("rb") as source:
-            sent = self._send_file(connection, source.fileno(), reply.start, reply.length)
-        with self._lock:
-            self._stats.bytes += sent
+            self._send_file(connection, source.fileno(), reply.start, reply.length)
 
-    def _send_file(self, connection: socket.socket, source: int, start: int, length: int) -> int:
+    def _send_file(self, connection: socket.socket, source: int, start: int, length: int) -> None:
+        """Bytes are counted before they are sent, so that who has received them finds them counted; unsent ones are taken back."""
         began, sent = time.monotonic(), 0
-        while sent < length:
-            step = length - sent if self.rate_bytes_s is None else min(_SLICE, length - sent)
-            moved = os.sendfile(connection.fileno(), source, start + sent, step)
-            if moved == 0:
-                break
-            sent += moved
-            if self.rate_bytes_s is not None and (ahead := sent / self.rate_bytes_s - (time.monotonic() - began)) > 0:
-                time.sleep(ahead)
-        return sent
+        self._count_bytes(length)
+        try:
+            while sent < length:
+                step = length - sent if self.rate_bytes_s is None else min(_SLICE, length - sent)
+                moved = os.sendfile(connection.fileno(), source, start + sent, step)
+                if moved == 0:
+                    break
+                sent += moved
+                if self.rate_bytes_s is not None and (ahead := sent / self.rate_bytes_s - (time.monotonic() - began)) > 0:
+                    time.sleep(ahead)
+        finally:
+            self._count_bytes(sent - length)
+
+    def _count_bytes(self, amount: int) -> None:
+        with self._lock:
+            self._stats.bytes += amount
 
 
 def main() -> None:

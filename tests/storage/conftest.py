@@ -36,3 +36,9 @@ def metrics():
 def store(metrics):
     """Retries at once; gives a silent server 0.3 s."""
     return Store(Settings(), metrics, policy=RetryPolicy(base_s=0.001), stall_timeout_s=0.3)
+
+
+@pytest.fixture
+def patient(metrics):
+    """Waits long for a silent server, so that nothing but what is tested ends its reads."""
+    return Store(Settings(), metrics, policy=RetryPolicy(base_s=0.001), stall_timeout_s=20)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.cache import SegmentKey
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import PixelSet
-from rasteret_sql.reader.points import PointReader, Visit
 from rasteret_sql.reader.segments import GAP_FRACTION, MAX_REQUEST_BYTES
 from rasteret_sql.storage.ranges import coalesce
 
@@ -67,24 +66,10 @@ def check_budget(needed: int, query: Query) -> None:
         )
 
 
-def check_point_budget(reader: PointReader, visits: Sequence[Visit], query: Query) -> None:
-    """Bytes of the distinct segments under all visits, against the limit."""
-    needed = 0
-    seen: set[tuple[str, int]] = set()
-    for band, pixels in reader.reads(visits):
-        needed += _new_bytes(band, pixels, seen)
-    check_budget(needed, query)
-
-
-def _new_bytes(band: Band, pixels: PixelSet, seen: set[tuple[str, int]]) -> int:
-    total = 0
-    for segment in pixels.by_segment(band.layout, band.level.tiles_across).ids.tolist():
-        key = (band.href, int(band.level.offsets[segment]))
-        if key not in seen:
-            seen.add(key)
-            total += int(band.level.byte_counts[segment])
-    return total
-
-
-def total_bytes(costs: Iterable[Cost]) -> int:
-    return sum(cost.bytes - cost.bytes_cached for cost in costs)
+def bytes_of_pixels(reads: Iterable[tuple[Band, PixelSet]]) -> int:
+    """Stored bytes of the distinct segments under pixels of bands."""
+    seen: dict[tuple[str, int], int] = {}
+    for band, pixels in reads:
+        segments = pixels.by_segment(band.layout, band.level.tiles_across).ids
+        seen.update(zip(((band.href, start) for start in band.level.offsets[segments].tolist()), band.level.byte_counts[segments].tolist(), strict=True))
+    return sum(seen.values())
