@@ -53,7 +53,9 @@ def timed_call(contender: Any, call: int, url: str) -> tuple[Any, dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.measure", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.measure", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("contender")
     parser.add_argument("workload")
     parser.add_argument("--archive", type=Path, required=True)

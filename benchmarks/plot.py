@@ -84,7 +84,9 @@ def draw(found: dict[str, Any], out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.plot", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("results", type=Path, nargs="?", default=HERE / "results" / "standard.json")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "images" / "benchmarks.svg", help=".svg or .png")
     args = parser.parse_args(argv)

@@ -217,7 +217,9 @@ def over_budget(found: dict[str, Any]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--archive", type=Path, default=HERE / "data", help="made by python -m benchmarks.archive (default benchmarks/data)")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="see benchmarks/workloads.py")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["ours", "rasterio"])

@@ -291,7 +291,9 @@ def measure(root: Path, seconds: float = 2.0, connections: int = 8) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("root", type=Path, help="folder to serve")
     parser.add_argument("--port", type=int, default=0, help="default: a free one, printed as the first line")
     parser.add_argument("--latency-ms", type=float, default=20.0, help="wait before the first byte of each response (default 20)")

@@ -126,7 +126,9 @@ def truth(inputs: Inputs) -> Truth:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.truth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("archive", type=Path)
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--points", choices=("uniform", "clustered"), default="uniform")

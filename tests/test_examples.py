@@ -31,6 +31,7 @@ import pytest
 
 import rasteret_sql
 from rasteret_sql.demo import run_demo
+from rasteret_sql.reader.engine import engine
 from rasteret_sql.sample import PLOTS, POINTS, RGBN_PLOTS, data_dir, records
 from rasteret_sql.sample.server import SampleServer
 
@@ -124,7 +125,8 @@ def server() -> Iterator[SampleServer]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the sample GeoTIFFs, and an empty workspace that the environment names."""
+    """A working folder with the sample GeoTIFFs, an empty workspace that the environment names, and no tile in memory."""
+    engine().cache.clear()
     for name in ("landsat", "rgbn"):
         (tmp_path / name).symlink_to(data_dir() / name, target_is_directory=True)
     monkeypatch.setenv("RASTERET_WORKSPACE", str(tmp_path / "workspace"))

@@ -21,7 +21,7 @@ from rasteret_sql.udfs.sample import physical
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.rows import bands_of_payload
-from rasteret_sql.raster.grid import Grid
+from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.reader.areas import (
     Block,
     BlockRequest,
@@ -32,7 +32,6 @@ from rasteret_sql.reader.areas import (
     read_blocks,
     read_grid,
     tile_order,
-    window_transform,
     windows_of,
 )
 from rasteret_sql.reader.band import Band
@@ -214,7 +213,7 @@ def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries,
         masks = _shared_masks(geometries.shapes_of(columns["no"][members], crs), columns["no"][members], grid, windows[members], pixels)
         for position, mask in zip(members, masks, strict=True):
             row, col, height, width = windows[position].tolist()
-            requests[position] = BlockRequest(bands_of[position], grid, (row, col, height, width), mask)
+            requests[position] = BlockRequest(bands_of[position], grid, Window(row, col, height, width), mask)
             places[position] = crs
     return [request for request in requests if request is not None], places
 
@@ -249,8 +248,8 @@ def _blocks(table: Sequence[tuple[BlockRequest, str, Block] | None], types: Sequ
         messages = block.errors + ([f"the record has no asset for {', '.join(lacking)}"] if lacking else [])
         fixed["crs"].append(crs)
         fixed["transform"].append(window_transform(request.grid, request.window))
-        fixed["height"].append(request.window[2])
-        fixed["width"].append(request.window[3])
+        fixed["height"].append(request.window.height)
+        fixed["width"].append(request.window.width)
         fixed["status"].append(ERROR if block.errors else NODATA if block.nodata or lacking else OK)
         fixed["error"].append("; ".join(messages) or None)
     block_type = _block_type()

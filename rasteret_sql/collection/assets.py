@@ -13,6 +13,8 @@ from rasteret_sql.errors import InvalidArgument, listing, near
 
 CONTRACT = ("id", "datetime", "geometry", "assets", "bbox", "proj:epsg", "crs", "year", "month")
 """Columns that a build writes itself; a user's column of the same name serves as input (id, datetime, assets, crs) or gives way."""
+_ZONE = r"([Zz]|:[\d.]+[+-]\d\d(:?\d\d)?)$"
+"""The end of an ISO text that names its offset from UTC; one without is UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +154,11 @@ def _datetimes(column: pa.ChunkedArray) -> pa.Array:
         return pc.cast(pc.cast(values, pa.timestamp("us", "UTC")), pa.timestamp("us"))
     try:
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            zoned = pc.cast(values, pa.timestamp("us", "UTC")) if _has_zone(values) else pc.cast(values, pa.timestamp("us"))
-            return pc.cast(zoned, pa.timestamp("us"))
+            zoned = pc.match_substring_regex(values, _ZONE)
+            moments = pc.cast(pc.if_else(zoned, values, None), pa.timestamp("us", "UTC"))
+            return pc.coalesce(pc.cast(moments, pa.timestamp("us")), pc.cast(pc.if_else(zoned, None, values), pa.timestamp("us")))
         return pc.cast(values, pa.timestamp("us"))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InvalidArgument(
             f"column 'datetime' is {values.type} and not readable as a time; timestamps, dates, ISO texts and years are valid"
         ) from None
-
-
-def _has_zone(texts: pa.Array) -> bool:
-    return bool(pc.any(pc.match_substring_regex(texts, r"([Zz]|[+-]\d\d:?\d\d)$")).as_py())

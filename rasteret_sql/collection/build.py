@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
@@ -99,8 +100,7 @@ def index_assets(assets: AssetTable, query: Query, done: Callable[[int, int], No
     report.failed = len(failures)
     report.epsg = sorted({record.epsg for record in records if record.epsg is not None})
     if records:
-        boxes = np.array([record.bbox for record in records])
-        report.bounds = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
+        report.bounds = _bounds(np.array([record.bbox for record in records]))
         times = [value for value in table["datetime"].to_pylist() if value is not None]
         report.first, report.last = (min(times), max(times)) if times else (None, None)
     return table, pa.Table.from_pylist(failures, schema=FAILURES), report
@@ -108,6 +108,13 @@ def index_assets(assets: AssetTable, query: Query, done: Callable[[int, int], No
 
 Parts = dict[str, tuple[str, int, FileHeader]]
 """Per band of one record: href, sample, header."""
+
+
+def _bounds(boxes: npt.NDArray[np.float64]) -> list[float]:
+    """The box around all: xmin > xmax when every one crosses the antimeridian, all longitudes when only some do."""
+    (west, south), (east, north) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    crossing = boxes[:, 0] > boxes[:, 2]
+    return [-180.0, south, 180.0, north] if crossing.any() and not crossing.all() else [west, south, east, north]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ the fields after them are ours, and a row without them is read with the defaults
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -181,9 +181,9 @@ class MetadataReader:
             level=level,
             grid=Grid(_transform(values["transform"], self._band), level.width, level.height),
             crs=values["crs"] or crs or "",
-            nodata=values["nodata"],
-            scale=1.0 if values["scale"] is None else values["scale"],
-            offset=values["offset"] or 0.0,
+            nodata=_number(values["nodata"], None),  # a relation may have them as INTEGER or DECIMAL
+            scale=_number(values["scale"], 1.0),
+            offset=_number(values["offset"], 0.0),
             etag=values["etag"],
             size=values["file_size"],
         )
@@ -214,6 +214,14 @@ class _ListView:
 
     def __getitem__(self, row: int) -> npt.NDArray[np.int64]:
         return self._values[self._bounds[row] : self._bounds[row + 1]]
+
+
+N = TypeVar("N", float, None)
+
+
+def _number(value: Any, otherwise: N) -> float | N:
+    """A float of any number; NULL is the default."""
+    return otherwise if value is None else float(value)
 
 
 def _transform(numbers: Sequence[float] | None, band: str) -> Affine:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+import shapely
 
 from rasteret_sql.collection.schema import VERSION
 from rasteret_sql.collection.workspace import FAILURES_FILE, drop_footers
@@ -31,7 +33,7 @@ def collection_metadata(
     dates = [value.date().isoformat() if value else "" for value in (span["min"], span["max"])]
     geometry: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"],
+        "geometry_types": _geometry_types(table["geometry"]),
         "covering": {"bbox": {corner: ["bbox", corner] for corner in ("xmin", "ymin", "xmax", "ymax")}},
     }
     if bounds is not None:
@@ -46,6 +48,12 @@ def collection_metadata(
         "rasteret_sql:dtypes": json.dumps({band: list(names) for band, names in dtypes.items()}),
         "geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}),
     }
+
+
+def _geometry_types(column: pa.ChunkedArray) -> list[str]:
+    """GeoParquet's names of the footprints' types: polygons, and multipolygons where one is cut at the antimeridian."""
+    names = {shapely.GeometryType.POLYGON: "Polygon", shapely.GeometryType.MULTIPOLYGON: "MultiPolygon"}
+    return [names[shapely.GeometryType(kind)] for kind in np.unique(shapely.get_type_id(shapely.from_wkb(column.to_numpy())))]
 
 
 def write_collection(folder: Path, table: pa.Table, failures: pa.Table) -> None:

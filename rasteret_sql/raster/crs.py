@@ -317,7 +317,10 @@ def _cut_to_world(geometry: Any, half_turn: float) -> Any:
 
 
 def _visible_box(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, float, float]]:
-    """The box of those of 65 × 65 pixel corners that lie on the Earth, grown by the greatest step between neighbours."""
+    """The box of those of 65 × 65 pixel corners that lie on the Earth, grown by three times the greatest step between neighbours.
+
+    Towards the limb coordinates run like a square root; the last step before it is then at least 0.41 of what may lie beyond it.
+    """
     col, row = np.meshgrid(np.linspace(0, grid.width, 65), np.linspace(0, grid.height, 65))
     lon, lat = transform_points(*grid.to_xy(col, row), crs, CRS84)
     known: Bools = np.isfinite(lon) & np.isfinite(lat)
@@ -327,7 +330,7 @@ def _visible_box(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, float, 
         )
     places = np.where(known, np.stack([lon, lat]), np.nan)
     steps = [np.nanmax(np.abs(np.diff(places, axis=axis)), axis=(1, 2), initial=0.0) for axis in (1, 2)]
-    pad = np.max(steps, axis=0)
+    pad = 3 * np.max(steps, axis=0)
     low = np.maximum(np.nanmin(places, axis=(1, 2)) - pad, [-180.0, -90.0])
     high = np.minimum(np.nanmax(places, axis=(1, 2)) + pad, [180.0, 90.0])
     box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))

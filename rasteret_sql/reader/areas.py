@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,7 @@ import shapely
 from rasteret_sql.errors import UnsupportedRaster
 from rasteret_sql.raster.coverage import geometry_masks
 from rasteret_sql.raster.crs import transform_geometries
-from rasteret_sql.raster.grid import Grid, geometry_windows
-from rasteret_sql.raster.header import Affine
+from rasteret_sql.raster.grid import Grid, Window, geometry_windows
 from rasteret_sql.reader.band import Band, fill_value
 from rasteret_sql.reader.cache import Pixels
 from rasteret_sql.reader.engine import Query
@@ -33,7 +33,7 @@ class BlockRequest:
 
     bands: tuple[Band | None, ...]
     grid: Grid
-    window: tuple[int, int, int, int]
+    window: Window
     mask: Bools
     """(height, width): pixels that the geometry selects."""
 
@@ -73,7 +73,7 @@ def project(geometries: npt.NDArray[np.object_], crs: str, target: str) -> npt.N
 
 def windows_of(projected: npt.NDArray[np.object_], grid: Grid) -> Windows:
     """The window of each geometry, cut to the raster; height or width 0 where they do not meet."""
-    return geometry_windows(shapely.bounds(projected), grid)
+    return geometry_windows(shapely.bounds(projected) if grid.axis_aligned else projected, grid)
 
 
 def masks_of(projected: npt.NDArray[np.object_], grid: Grid, windows: Windows, pixels: str) -> list[Bools]:
@@ -90,13 +90,6 @@ def block_nbytes(bands: Sequence[Band | None], windows: Windows) -> Ints:
 def tile_order(band: Band, windows: Windows) -> Ints:
     """A key that sorts windows so that neighbours in the order share segments: by tile row, then tile column of the first corner."""
     return (windows[:, 0] // band.layout.tile_height) * band.level.tiles_across + windows[:, 1] // band.layout.tile_width
-
-
-def window_transform(grid: Grid, window: tuple[int, int, int, int]) -> Affine:
-    """Transform of a window of the grid."""
-    a, b, c, d, e, f = grid.transform
-    row, col = window[0], window[1]
-    return (a, b, c + a * col + b * row, d, e, f + d * col + e * row)
 
 
 def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
@@ -116,14 +109,14 @@ def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
         if str(error) not in blocks[number].errors:
             blocks[number].errors.append(str(error))
     for request, block in zip(requests, blocks, strict=True):
-        for band, values, valid in zip(request.bands, block.values, block.valid, strict=True):
+        for index, (band, values) in enumerate(zip(request.bands, block.values, strict=True)):
             if band is not None and values is not None and band.nodata is not None:
-                valid &= ~band.invalid(values)
+                block.valid[index] &= ~band.invalid(values)
     return blocks
 
 
 def _empty(request: BlockRequest) -> Block:
-    _, _, height, width = request.window
+    height, width = request.window.height, request.window.width
     block = Block([], [])
     for band in request.bands:
         block.values.append(None if band is None else np.full((height, width), fill_value(band.dtype, band.nodata), dtype=band.dtype))
@@ -137,9 +130,9 @@ def _empty(request: BlockRequest) -> Block:
 
 def _jobs(band: Band, request: BlockRequest, out: Pixels) -> Iterator[SegmentJob]:
     """One job per segment under the block, each copying its part."""
-    row, col, height, width = request.window
+    window = request.window
     if band.grid == request.grid:
-        rows, cols = np.arange(row, row + height), np.arange(col, col + width)
+        rows, cols = np.arange(window.row, window.row + window.height), np.arange(window.col, window.col + window.width)
     else:
         rows, cols = _nearest(request.grid, request.window, band.grid)
     tile_height, tile_width = band.layout.tile_height, band.layout.tile_width
@@ -174,9 +167,9 @@ def _runs(positions: Ints, size: int) -> Iterator[tuple[int, slice]]:
     """(tile number, slice of ``positions``) for each run in one tile; negative positions (outside) are left out."""
     tiles = np.where(positions >= 0, positions // size, -1)
     edges = np.flatnonzero(np.diff(tiles, prepend=-2, append=-2))
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges.tolist()):
         if tiles[start] >= 0:
-            yield int(tiles[start]), slice(int(start), int(stop))
+            yield int(tiles[start]), slice(start, stop)
 
 
 def _as_slice(positions: Ints) -> slice | Ints:
@@ -185,15 +178,14 @@ def _as_slice(positions: Ints) -> slice | Ints:
     return slice(first, last + 1) if last - first + 1 == len(positions) and (np.diff(positions) == 1).all() else positions
 
 
-def _nearest(grid: Grid, window: tuple[int, int, int, int], source: Grid) -> tuple[Ints, Ints]:
+def _nearest(grid: Grid, window: Window, source: Grid) -> tuple[Ints, Ints]:
     """Row and column of ``source`` under each pixel centre of the window's rows and columns; -1 outside. Axis-parallel grids only."""
     if any(g.transform[1] or g.transform[3] for g in (grid, source)):
         raise UnsupportedRaster("bands of different resolution on a rotated grid cannot be read together; read them one by one")
-    row, col, height, width = window
     a, _, c, _, e, f = grid.transform
     sa, _, sc, _, se, sf = source.transform
-    cols = np.floor((c + a * (np.arange(col, col + width) + 0.5) - sc) / sa).astype(np.int64)
-    rows = np.floor((f + e * (np.arange(row, row + height) + 0.5) - sf) / se).astype(np.int64)
+    cols = np.floor((c + a * (np.arange(window.col, window.col + window.width) + 0.5) - sc) / sa).astype(np.int64)
+    rows = np.floor((f + e * (np.arange(window.row, window.row + window.height) + 0.5) - sf) / se).astype(np.int64)
     cols[(cols < 0) | (cols >= source.width)] = -1
     rows[(rows < 0) | (rows >= source.height)] = -1
     return rows, cols

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Self
 
 from rasteret_sql.reader.cache import SegmentCache
 from rasteret_sql.settings import Settings
@@ -33,6 +34,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         self.metrics = Metrics()
+        self.concurrency = settings.max_concurrency
         self.store = Store(settings, self.metrics)
         self.cache = SegmentCache(settings.cache_bytes)
         self.decoders = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="rasteret-decode")
@@ -40,18 +42,26 @@ class Engine:
         self.cancelled = threading.Event()
 
 
+    def follow(self, settings: Settings) -> None:
+        """Take over the settings that are the process's: cache size, connections to a host."""
+        self.cache.resize(settings.cache_bytes)
+        if settings.max_concurrency != self.concurrency:
+            self.concurrency = settings.max_concurrency
+            self.store = Store(settings, self.metrics)
+
+
 _lock = threading.Lock()
 _engine: Engine | None = None
 
 
 def engine(settings: Settings | None = None) -> Engine:
-    """The process's engine, made on first use; the cache follows ``settings.cache_bytes``."""
+    """The process's engine, made on first use; it follows the settings last used."""
     global _engine  # noqa: PLW0603 - the one place where the process's engine lives
     with _lock:
         if _engine is None or _engine.pid != os.getpid():
             _engine = Engine(settings or Settings())
         elif settings is not None:
-            _engine.cache.resize(settings.cache_bytes)
+            _engine.follow(settings)
         return _engine
 
 
@@ -73,7 +83,7 @@ class Query:
         self.started = time.time()
         self.deadline = time.monotonic() + self.settings.timeout_s
 
-    def __enter__(self) -> Query:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

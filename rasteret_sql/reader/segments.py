@@ -19,6 +19,7 @@ from rasteret_sql.raster.codec import decode_segment
 from rasteret_sql.raster.header import Layout
 from rasteret_sql.reader.cache import Pixels, SegmentKey
 from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.memory import give_back
 from rasteret_sql.storage import loop
 from rasteret_sql.storage.ranges import coalesce
 from rasteret_sql.storage.store import Identity
@@ -82,6 +83,7 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
         finally:
             for position in loads:
                 cache.settle(run.jobs[position].key, errors.Cancelled("the query that was loading this segment ended"))
+            give_back(sum(run.jobs[position].layout.segment_nbytes for position in loads))
     return {p: run.failures[i] for i, positions in enumerate(shared.values()) if i in run.failures for p in positions}
 
 

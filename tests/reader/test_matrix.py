@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import rasterio
 import shapely
+import tifffile
 from rasterio.features import geometry_window
 from rasterio.mask import raster_geometry_mask
 
@@ -205,12 +206,17 @@ def test_nodata_at_the_edges_of_64_bits(con, tmp_path, dtype, nodata) -> None:
     info = np.iinfo(dtype)
     near = [n for n in (info.min, info.max, info.max - 1, nodata, 2**53 - 1, 0, 1, 123456789012345678) if info.min <= n <= info.max]
     planes = np.array([near * 4], dtype=dtype).reshape(4, -1)
-    path = write_tif(tmp_path / "n.tif", planes, nodata=nodata)
-    with rasterio.open(path) as ds:
-        x, y = ds.xy(*np.indices(planes.shape).reshape(2, -1))
-    con.register("points", pa.table({"no": np.arange(len(x)), "x": x, "y": y}))
+    path = tmp_path / "n.tif"
+    tags = [(33550, "d", 3, (PIXEL, PIXEL, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, X0, Y0, 0.0), True)]
+    keys = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, matrix.EPSG)
+    tags += [(34735, "H", len(keys), keys, True), (42113, "s", 0, str(nodata), True)]
+    tifffile.imwrite(path, planes, extratags=tags, metadata=None)  # rasterio cannot write the largest
+    rows, cols = np.indices(planes.shape).reshape(2, -1)
+    con.register("points", pa.table({"no": np.arange(planes.size), "x": X0 + (cols + 0.5) * PIXEL, "y": Y0 - (rows + 0.5) * PIXEL}))
     table = fetch(con, f"FROM rasteret_sample('{path}', 'points', x := 'x', y := 'y', geometry_crs := 'EPSG:32633') ORDER BY no")
-    same(scalars(table["b1"]), np.ma.masked_equal(planes.ravel(), nodata), "64 bits")
+    same(scalars(table["b1"]), np.ma.masked_equal(planes.ravel(), planes.dtype.type(nodata)), "64 bits")
+    with rasterio.open(path) as ds:
+        same(scalars(table["b1"]), ds.read(1, masked=True).ravel(), "64 bits, by rasterio")
 
 
 def test_files_of_several_dtypes_in_one_statement(con, tmp_path) -> None:
