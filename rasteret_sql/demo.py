@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -19,32 +20,45 @@ from rasteret_sql.sample.server import SampleServer
 from rasteret_sql.sql.extension import connect
 from rasteret_sql.sql.quote import text
 
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One statement of the demo and what it shows."""
+
+    title: str
+    statement: str
+
+
 STEPS = (
-    (
+    Step(
         "1. Index the headers of six Landsat-8 files, once. One request a file, no pixel is read.",
-        "SELECT collection, records, bands, epsg, failed, requests, bytes\n"
-        "FROM rasteret_build_from_table(scenes, name := 'demo');",
+        """\
+SELECT collection, records, bands, epsg, failed, requests, bytes
+FROM rasteret_build_from_table(scenes, name := 'demo');""",
     ),
-    (
+    Step(
         "2. What the index knows.",
-        "SELECT band, dtype, resolution, epsg, tile_width, compression, overviews, records\nFROM rasteret_bands(demo);",
+        """\
+SELECT band, dtype, resolution, epsg, tile_width, compression, overviews, records
+FROM rasteret_bands(demo);""",
     ),
-    (
+    Step(
         "3. Labelled points joined with every scene that holds them: one value per point, scene and band.",
-        "SELECT id, label, record_id, B2, B3, B4, status\nFROM rasteret_sample(demo, points, bands := ['B2', 'B3', 'B4'])\nORDER BY id, record_id;",
+        """\
+SELECT id, label, record_id, B2, B3, B4, status
+FROM rasteret_sample(demo, points, bands := ['B2', 'B3', 'B4'])
+ORDER BY id, record_id;""",
     ),
-    (
-        "4. What would reading the plots cost? Nothing is read.",
-        "FROM rasteret_plan(demo, plots, bands := ['B3', 'B4']);",
+    Step("4. What would reading the plots cost? Nothing is read.", "FROM rasteret_plan(demo, plots, bands := ['B3', 'B4']);"),
+    Step(
+        "5. Pixels under plots, aggregated in SQL: green and red numbers by land cover.",
+        """\
+SELECT label, count(DISTINCT id) AS plots, sum(len(list_filter(B4, lambda v: v IS NOT NULL))) AS pixels,
+       round(avg(list_avg(B3))) AS green, round(avg(list_avg(B4))) AS red
+FROM rasteret_read(demo, plots, bands := ['B3', 'B4'])
+GROUP BY label ORDER BY red;""",
     ),
-    (
-        "5. Pixels under plots, aggregated in SQL: green and red reflectance numbers by land cover.",
-        "SELECT label, count(DISTINCT id) AS plots, sum(len(list_filter(B4, lambda v: v IS NOT NULL))) AS pixels,\n"
-        "       round(avg(list_avg(B3))) AS green, round(avg(list_avg(B4))) AS red\n"
-        "FROM rasteret_read(demo, plots, bands := ['B3', 'B4'])\n"
-        "GROUP BY label ORDER BY red;",
-    ),
-    (
+    Step(
         "6. What the reads did. Neighbouring queries share tiles: a cache hit is a tile not fetched again.",
         "SELECT function, requests, bytes, cache_hits, tiles_decoded FROM rasteret_io(last := 3);",
     ),
@@ -68,19 +82,23 @@ def run_demo(out: TextIO, keep: str | None = None) -> None:
             "by a web server in this process, as object storage would serve them. Everything below is SQL in DuckDB "
             f"{duckdb.__version__}.\n"
         )
-        for title, statement in STEPS:
-            _step(con, out, title, statement)
+        for step in STEPS:
+            _run(con, out, step)
+        counted = (server.requests, server.bytes_sent)
+        if keep:  # the server ends with this process: what is kept reads the files themselves
+            con.register("scenes", records(str(data_dir())))
+            con.execute("FROM rasteret_build_from_table(scenes, name := 'demo')").fetchall()
         whole = sum(file.stat().st_size for file in (data_dir() / "landsat").iterdir())
         out.write(
-            f"\nIn all {server.requests} requests and {server.bytes_sent:,} bytes in {time.monotonic() - started:.1f} s; the whole files are {whole:,} bytes.\n"
+            f"\nIn all {counted[0]} requests and {counted[1]:,} bytes in {time.monotonic() - started:.1f} s; the whole files are {whole:,} bytes.\n"
         )
         out.write(_next_steps(workspace if keep else None))
 
 
-def _step(con: duckdb.DuckDBPyConnection, out: TextIO, title: str, statement: str) -> None:
-    out.write(f"\n── {title}\n\n{statement}\n\n")
+def _run(con: duckdb.DuckDBPyConnection, out: TextIO, step: Step) -> None:
+    out.write(f"\n── {step.title}\n\n{step.statement}\n\n")
     try:
-        relation = con.sql(statement.rstrip(";"))
+        relation = con.sql(step.statement.rstrip(";"))
         out.write(str(relation) + "\n")
     except duckdb.Error as error:
         raise RasteretError(str(error).splitlines()[0]) from None
@@ -88,15 +106,18 @@ def _step(con: duckdb.DuckDBPyConnection, out: TextIO, title: str, statement: st
 
 
 def _next_steps(workspace: str | None) -> str:
-    where = f"\ncon.execute(\"SET VARIABLE rasteret_workspace = '{workspace}'\")" if workspace else ""
-    collection = "demo" if workspace else "'scene.tif'"
-    return f"""
-What to type next, with a GeoTIFF of yours (a path, a URL, a glob, s3://…):
-
-    python
-    >>> import rasteret_sql
-    >>> con = rasteret_sql.connect(){where}
-    >>> con.sql("FROM rasteret_functions()")                        # every function, with a line of help
-    >>> con.sql("FROM rasteret_bands({collection})")                # any GeoTIFF is a collection
-    >>> con.sql("SELECT rasteret_value({collection if collection.startswith("'") else "'demo'"}, 'POINT(-54.8 -25.5)', '{'B4' if workspace else 'b1'}')")
-"""
+    lines = [
+        "",
+        "What to type next, with a GeoTIFF of yours (a path, a URL, a glob, s3://bucket/key):",
+        "",
+        "    python",
+        "    >>> import rasteret_sql",
+        "    >>> con = rasteret_sql.connect()",
+        '    >>> con.sql("FROM rasteret_functions()")                              # every function, with a line of help',
+        "    >>> con.sql(\"FROM rasteret_bands('scene.tif')\")                       # any GeoTIFF is a collection",
+        "    >>> con.sql(\"SELECT rasteret_value('scene.tif', 'POINT(-54.6 -25.4)', 'b1')\")",
+    ]
+    if workspace:
+        kept = Path(workspace).resolve()
+        lines += [f"    >>> con.sql(\"SET VARIABLE rasteret_workspace = '{kept}'\")", '    >>> con.sql("FROM rasteret_collection(demo)")']
+    return "\n".join(lines) + "\n"

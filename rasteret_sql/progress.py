@@ -12,7 +12,7 @@ _EVERY_S = 0.1
 
 
 @contextmanager
-def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[int, int], None] | None]:  # noqa: FBT001, FBT002
+def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[int, int], None] | None]:
     """Yields ``tell(done, total)``, or None where nobody would see it. The bar is cleared at the end."""
     if not wanted or not sys.stderr.isatty():
         yield None

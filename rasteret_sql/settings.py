@@ -29,7 +29,9 @@ class Settings:
     max_bytes: int = _setting(100 * GIB, "a query that would fetch more bytes is refused before reading")
     max_concurrency: int = _setting(32, "byte-range requests in flight at once", minimum=1)
     cache_bytes: int = _setting(128 * MIB, "decoded tiles kept in memory between queries")
-    memory_bytes: int = _setting(64 * MIB, "bytes that one query holds in flight: fetched, not yet decoded; and pixels of one batch of results", minimum=MIB)
+    memory_bytes: int = _setting(
+        64 * MIB, "bytes that one query holds in flight: fetched, not yet decoded; and pixels of one batch of results", minimum=MIB
+    )
     timeout_s: float = _setting(600.0, "deadline of one query's reading in seconds", minimum=0.001)
     progress: bool = _setting(True, "progress bars on long work (stderr, terminals only)")
 
@@ -52,7 +54,7 @@ def resolve_settings(variables: Mapping[str, Any] | None = None, environ: Mappin
 
 
 def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
-    kind = type(spec.default)
+    kind: type = type(spec.default)
     try:
         if kind is bool:
             parsed: Any = value if isinstance(value, bool) else {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]

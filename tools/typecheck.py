@@ -19,7 +19,17 @@ def main() -> int:
             if entry.name != "__pycache__":
                 (package / entry.name).symlink_to(entry)
         (package / "udfs").symlink_to(ROOT / "udfs")
-        command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache"), "-p", "rasteret_sql"]
+        command = [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file",
+            str(ROOT / "pyproject.toml"),
+            "--cache-dir",
+            str(ROOT / ".mypy_cache"),
+            "-p",
+            "rasteret_sql",
+        ]
         return subprocess.call(command, cwd=folder)
 
 

@@ -108,14 +108,7 @@ def points(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
     column = one_chunk(geometry)
     if not len(column):
         return pa.array([], _struct(x=pa.float64(), y=pa.float64(), lon=pa.float64(), lat=pa.float64(), error=pa.string()))
-    fast = _plain_points(column)
-    errors: list[str | None] = [None] * len(column)
-    if fast is not None:
-        x, y = fast
-    else:
-        shapes, errors = parse_geometries(column)
-        _only_points(shapes, errors)
-        x, y = shapely.get_x(shapes), shapely.get_y(shapes)
+    x, y, errors = point_coordinates(column)
     _complain(errors, on_error)
     return _located(x, y, one_chunk(crs)[0].as_py(), errors)
 
@@ -162,13 +155,24 @@ def parse_geometries(column: pa.Array) -> tuple[npt.NDArray[np.object_], list[st
     if not text:
         shapes = shapely.from_wkb(values, on_invalid="ignore")
     else:
-        shapes = shapely.from_wkt(values, on_invalid="ignore")
+        with np.errstate(all="ignore"):  # digits of hexadecimal WKB overflow as numbers
+            shapes = shapely.from_wkt(values, on_invalid="ignore")
         hexadecimal = np.flatnonzero(shapely.is_missing(shapes) & np.array([value is not None for value in values]))
         if len(hexadecimal):
             shapes[hexadecimal] = shapely.from_wkb(values[hexadecimal], on_invalid="ignore")
     broken = shapely.is_missing(shapes) & np.array([value is not None for value in values])
     kind = "WKT" if text else "WKB"
     return shapes, [f"the geometry is no valid {kind}: {_excerpt(value)}" if bad else None for bad, value in zip(broken, values, strict=True)]
+
+
+def point_coordinates(column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[str | None]]:
+    """x and y of each point (NaN for NULL and empty ones) and what is wrong with those that are none."""
+    fast = _plain_points(column)
+    if fast is not None:
+        return *fast, [None] * len(column)
+    shapes, errors = parse_geometries(column)
+    _only_points(shapes, errors)
+    return shapely.get_x(shapes), shapely.get_y(shapes), errors
 
 
 def _plain_points(column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
@@ -189,6 +193,7 @@ def _only_points(shapes: npt.NDArray[np.object_], errors: list[str | None]) -> N
     for row in np.flatnonzero((kinds > 0) & (kinds != -1)):
         errors[row] = f"a {shapes[row].geom_type} is no point; use rasteret_read for areas, or ST_Centroid of it"
         shapes[row] = None
+    shapes[shapely.is_empty(shapes)] = None  # shapely raises when asked for the coordinates of an empty point
 
 
 def _complain(errors: list[str | None], on_error: pa.Array) -> None:

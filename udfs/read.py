@@ -246,6 +246,8 @@ def _blocks(table: Sequence[tuple[BlockRequest, str, Block] | None], types: Sequ
         )
         lacking = [name for name, band in zip(names, request.bands, strict=True) if band is None]
         messages = block.errors + ([f"the record has no asset for {', '.join(lacking)}"] if lacking else [])
+        if not request.mask.any():
+            messages.append("the geometry holds no pixel's centre; pixels := 'all_touched' takes the pixels it touches")
         fixed["crs"].append(crs)
         fixed["transform"].append(window_transform(request.grid, request.window))
         fixed["height"].append(request.window.height)
@@ -291,7 +293,7 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
         blocks = read_blocks(requests, query)
     cells: list[Column] = [None] * len(wkbs)
     for row, request, block in zip(columns["no"].tolist(), requests, blocks, strict=True):
-        band, values = request.bands[0], block.values[0]
-        if band is not None and values is not None:
-            cells[row] = (physical(values, band, scaled=chosen.scaled), block.valid[0])
+        band, found = request.bands[0], block.values[0]
+        if band is not None and found is not None:
+            cells[row] = (physical(found, band, scaled=chosen.scaled), block.valid[0])
     return slot_fields([[cell] for cell in cells], [kind], PIXEL_SLOTS)[PIXEL_SLOTS[kind]].values

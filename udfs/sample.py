@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import shapely
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
-from rasteret_sql.udfs.geometry import parse_geometries
+from rasteret_sql.udfs.geometry import point_coordinates
 from rasteret_sql.udfs.options import Options, options_of
 from rasteret_sql.udfs.tickets import POINTS
 
@@ -85,7 +84,7 @@ def _rows(
     counts = np.fromiter((len(result.points) for result in results), dtype=np.int64, count=len(results))
     _explain_missing(results, bands, options.bands)
     fields: dict[str, pa.Array] = {
-        "record": lists(np.ones(len(records)), pa.array(records.astype(np.int32))),
+        "record": lists(np.ones(len(records), np.int64), pa.array(records.astype(np.int32))),
         "no": lists(counts, pa.array(_joined([result.points for result in results], np.int64).astype(np.int32))),
         "status": lists(counts, pa.array(_joined([result.status for result in results], np.uint8))),
         "distance": _distances(results, counts) if options.max_distance_pixels else pa.nulls(len(results), pa.list_(pa.float64())),
@@ -175,11 +174,10 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], arrow_type(kind))
-
-    shapes, errors = parse_geometries(one_chunk(geometry))
+    x, y, errors = point_coordinates(one_chunk(geometry))
     if problem := next((error for error in errors if error), None):
         raise RasteretError(problem)
-    points = Points(shapely.get_x(shapes), shapely.get_y(shapes), one_chunk(crs)[0].as_py())
+    points = Points(x, y, one_chunk(crs)[0].as_py())
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
     with chosen.query() as query:
         visits = [Visit(mine, np.array([row])) for row, mine in enumerate(bands)]

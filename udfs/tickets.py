@@ -60,7 +60,7 @@ def _segments(bands: Bands) -> int:
 
 
 class PointBook:
-    """Coordinates of the points of running statements by ticket. A set is forgotten when it has not been used for a while and others need the room."""
+    """Coordinates of the points of running statements by ticket; a set that was not used for a while is forgotten when others need the room."""
 
     KEEP_BYTES = 64 << 20
     KEEP_S = 300.0

@@ -135,7 +135,9 @@ def _one_record(row: int, assets: AssetTable, answers: dict[str, FileHeader | Ra
         answer = answers[href]
         problem = str(answer) if isinstance(answer, RasteretError) else _unusable(answer, sample, assets.crs[row])
         if problem:
-            failures.append({"id": assets.ids[row], "band": band, "href": href, "error": problem, "failed_at": datetime.now(UTC).replace(tzinfo=None)})
+            failures.append(
+                {"id": assets.ids[row], "band": band, "href": href, "error": problem, "failed_at": datetime.now(UTC).replace(tzinfo=None)}
+            )
         elif isinstance(answer, FileHeader):
             parts[band] = (href, sample, answer)
     return parts

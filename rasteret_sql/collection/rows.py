@@ -24,7 +24,7 @@ def bands_of_payload(payload: pa.StructArray, names: Sequence[str]) -> list[tupl
         reader = MetadataReader(name, parts.field("meta"))
         hrefs, samples = _assets(parts.field("asset"))
         columns.append([reader.band(row, hrefs[row], samples[row], crs[row]) for row in range(len(payload))])
-    bands = list(zip(*columns, strict=True)) if columns else [()] * len(payload)
+    bands: list[tuple[Band | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * len(payload)
     for band in (band for row in bands for band in row):
         if band is not None and not band.crs:
             raise InvalidArgument(f"{band.href} names no CRS and the record's crs is empty; give it with crs := 'EPSG:…'")

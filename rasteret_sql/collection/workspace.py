@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.schema import METADATA_SUFFIX, band_names
@@ -21,6 +22,8 @@ from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRast
 
 SUFFIXES = ("_records", "_stac")
 _NAME = re.compile(r"[\w][\w.\-]*", re.UNICODE)
+REPLACED = ".replaced"
+"""End of the hidden name under which the old folder of a collection waits while the new one takes its place."""
 FAILURES_FILE = "_failures.parquet"
 """Assets that could not be indexed; the leading underscore keeps it out of dataset scans."""
 
@@ -31,6 +34,8 @@ class BandInfo:
 
     name: str
     dtypes: tuple[str, ...]
+    typed: bool = False
+    """The metadata holds typed NULLs already: the collection was written from ``rasteret_collection``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,19 @@ def collection_names(workspace: str) -> dict[str, Path]:
         return {}
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
-        suffix = next((s for s in SUFFIXES if folder.name.endswith(s)), None)
-        if suffix and not folder.name.startswith(".") and folder.is_dir():
-            found.setdefault(folder.name.removesuffix(suffix), folder)
+        place = _place_of(folder)
+        suffix = next((s for s in SUFFIXES if place.endswith(s)), None)
+        if suffix and folder.is_dir():
+            found.setdefault(place.removesuffix(suffix), folder)
     return found
+
+
+def _place_of(folder: Path) -> str:
+    """The name a folder counts under: its own, or that of its place when a build died between its two renames; hidden ones have none."""
+    if not folder.name.startswith("."):
+        return folder.name
+    place = folder.with_name(folder.name.removeprefix(".").removesuffix(REPLACED))
+    return place.name if folder.name.endswith(REPLACED) and not place.exists() else ""
 
 
 def find_collection(name: str, workspace: str) -> Collection | None:
@@ -101,8 +115,13 @@ def _footer(file: Path, stamp: tuple[tuple[int, int], ...]) -> tuple[tuple[str, 
         raise InvalidRaster(f"{file} is no collection: it lacks the columns {listing(missing)}")
     metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k not in (b"ARROW:schema", b"pandas")}
     known: dict[str, list[str]] = json.loads(metadata.get("rasteret_sql:dtypes", "{}"))
-    bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(parquet, name))) for name in names)
+    bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(parquet, name)), _is_typed(schema, name)) for name in names)
     return tuple(schema.names), bands, metadata
+
+
+def _is_typed(schema: pa.Schema, band: str) -> bool:
+    fields = schema.field(f"{band}{METADATA_SUFFIX}").type
+    return "pixel" in {fields.field(i).name for i in range(fields.num_fields)}
 
 
 def _dtypes(parquet: pq.ParquetFile, band: str) -> list[str]:

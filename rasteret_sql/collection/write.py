@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from rasteret_sql.collection.schema import VERSION
-from rasteret_sql.collection.workspace import FAILURES_FILE, drop_footers
+from rasteret_sql.collection.workspace import FAILURES_FILE, REPLACED, drop_footers
 
 ROW_GROUP_ROWS = 2048
 """Small enough that a bbox or a date prunes, large enough for the footer to stay small."""
@@ -91,7 +91,7 @@ def _write_partitions(folder: Path, table: pa.Table) -> None:
 
 
 def swap_in(aside: Path, folder: Path) -> None:
-    """Exchange ``folder`` for ``aside``. Between the two renames the old one waits under a name that :func:`recover` knows."""
+    """Exchange ``folder`` for ``aside``. Between the two renames the old one waits under a name that readers and :func:`recover` know."""
     replaced = _replaced_name(folder)
     recover(folder)
     if folder.exists():
@@ -109,4 +109,4 @@ def recover(folder: Path) -> None:
 
 
 def _replaced_name(folder: Path) -> Path:
-    return folder.parent / f".{folder.name}.replaced"
+    return folder.parent / f".{folder.name}{REPLACED}"

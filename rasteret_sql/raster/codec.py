@@ -209,7 +209,51 @@ def _lzw(data: Stored, out: Bytes) -> int:
     """The test for old-style streams is libtiff's: a stream of today begins with the clear code, 256 in nine bits from the top."""
     if len(data) > 1 and data[0] == 0 and data[1] & 1:
         raise UnsupportedRaster("old-style LZW (reversed bits, from before TIFF 6.0) is not read; rewrite the file, for example with gdal_translate")
-    return len(_ic.lzw_decode(data, out=out))
+    safe = _lzw_safe_nbytes(data) if _LZW_TRUSTS_FIRST_CODES else len(data)
+    return len(_ic.lzw_decode(memoryview(data)[:safe], out=out))
+
+
+def _lzw_safe_nbytes(data: Stored) -> int:
+    """Length of the stream up to the first clear code after which no literal comes; the whole length of a sound stream.
+
+    imagecodecs before 2026.10.10 looks such a code up in memory it has not set, and crashes. Between two clear codes the place and width of
+    each code are known beforehand (TIFF 6.0 section 13), so that only the places where the bits read 100000000 need a look.
+    """
+    octets = np.frombuffer(data, np.uint8)
+    lowest_one = octets & np.negative(octets)
+    at = np.flatnonzero(octets[1:] < lowest_one[:-1])  # as many zeros from the top of the next byte as make eight after this byte's last one
+    ends = at * 8 + 16 - _TRAILING_ZEROS[octets[at]]
+    start = 9  # bit where the first code after a clear code begins; the decoder refuses streams that do not begin with one
+    while start + 9 <= len(data) * 8:
+        if _bits(data, start, 9) > 257:
+            return (start + 7) // 8
+        near = ends[np.searchsorted(ends, start, "right") : np.searchsorted(ends, start + _LZW_WIDTHS.size)]
+        widths = _LZW_WIDTHS[near - start]
+        clears = (
+            int(end) for end, width in zip(near[widths > 0], widths[widths > 0], strict=True) if _bits(data, int(end - width), int(width)) == 256
+        )
+        start = next(clears, len(data) * 8)
+    return len(data)
+
+
+def _bits(data: Stored, start: int, width: int) -> int:
+    """``width`` bits (at most 25) from bit ``start``, the most significant first."""
+    word = int.from_bytes(bytes(data[start // 8 : start // 8 + 4]).ljust(4, b"\0"), "big")
+    return word >> (32 - width - start % 8) & ((1 << width) - 1)
+
+
+def _lzw_widths() -> npt.NDArray[np.int64]:
+    """By bits after a clear code: the width of the code that ends there, 0 where none does. Each code but the first adds an entry to the table."""
+    entries = np.concatenate(([258], np.arange(258, 4097)))
+    widths = 9 + (entries >= 511) + (entries >= 1023) + (entries >= 2047)
+    by_end = np.zeros(int(widths.sum()) + 1, np.int64)
+    by_end[np.cumsum(widths)] = widths
+    return by_end
+
+
+_LZW_TRUSTS_FIRST_CODES = tuple(map(int, _ic.__version__.split(".")[:2])) < (2026, 10)
+_LZW_WIDTHS = _lzw_widths()
+_TRAILING_ZEROS = np.array([8, *((byte & -byte).bit_length() - 1 for byte in range(1, 256))])
 
 
 def _lzma(data: Stored, out: Bytes) -> int:

@@ -63,7 +63,10 @@ class Level:
     height: int
     layout: Layout
     offsets: npt.NDArray[np.int64]
-    """Byte offset of each segment: row-major over the tile grid; planar-separate files have one such run per sample. 0 with a byte count of 0 is a sparse segment: all nodata."""
+    """Byte offset of each segment: row-major over the tile grid; planar-separate files have one such run per sample.
+
+    0 with a byte count of 0 is a sparse segment: all nodata.
+    """
     byte_counts: npt.NDArray[np.int64]
 
     @property

@@ -142,7 +142,6 @@ def _jobs(band: Band, request: BlockRequest, out: Pixels) -> Iterator[SegmentJob
             job = segment_job(
                 band,
                 tile_row * band.level.tiles_across + tile_col,
-                int(inside_rows.max()) + 1,
                 _Copy(out[lines, columns], _as_slice(inside_rows), _as_slice(inside_cols), band.segment_sample),
             )
             if job is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,7 @@ def integer_nodata(nodata: float, dtype: np.dtype[np.generic]) -> int | None:
     """
     if not np.isfinite(nodata) or nodata != int(nodata):
         return None
-    info = np.iinfo(dtype)  # type: ignore[arg-type]
+    info: np.iinfo[Any] = np.iinfo(dtype.name)
     number = int(nodata)
     if info.max >= 1 << 53 and number == info.max + 1:
         return int(info.max)

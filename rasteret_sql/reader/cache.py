@@ -50,11 +50,11 @@ class SegmentCache:
         with self._lock:
             return key in self._pixels
 
-    def claim(self, key: SegmentKey, rows: int) -> Pixels | Future[Pixels] | None:
-        """Pixels with at least ``rows`` rows, the future of who loads them, or None: the caller has claimed the load."""
+    def claim(self, key: SegmentKey) -> Pixels | Future[Pixels] | None:
+        """The pixels, or the future of who loads them, or None: the caller has claimed the load."""
         with self._lock:
             held = self._pixels.get(key)
-            if held is not None and held.shape[0] >= rows:
+            if held is not None:
                 self._pixels.move_to_end(key)
                 return held
             loading = self._in_flight.get(key)
@@ -81,8 +81,6 @@ class SegmentCache:
         held = self._pixels.pop(key, None)
         if held is not None:
             self._nbytes -= held.nbytes
-            if held.shape[0] > pixels.shape[0]:
-                pixels = held
         if pixels.nbytes <= self._max_bytes:
             self._pixels[key] = pixels
             self._nbytes += pixels.nbytes

@@ -71,5 +71,6 @@ def bytes_of_pixels(reads: Iterable[tuple[Band, PixelSet]]) -> int:
     seen: dict[tuple[str, int], int] = {}
     for band, pixels in reads:
         segments = pixels.by_segment(band.layout, band.level.tiles_across).ids
-        seen.update(zip(((band.href, start) for start in band.level.offsets[segments].tolist()), band.level.byte_counts[segments].tolist(), strict=True))
+        starts, lengths = band.level.offsets[segments].tolist(), band.level.byte_counts[segments].tolist()
+        seen.update(((band.href, start), length) for start, length in zip(starts, lengths, strict=True))
     return sum(seen.values())

@@ -41,7 +41,6 @@ class Engine:
         self.reports: deque[ReadReport] = deque(maxlen=_LOG_LENGTH)
         self.cancelled = threading.Event()
 
-
     def follow(self, settings: Settings) -> None:
         """Take over the settings that are the process's: cache size, connections to a host."""
         self.cache.resize(settings.cache_bytes)

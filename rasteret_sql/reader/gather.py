@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +39,7 @@ class PixelSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Segmented:
-    """Pixels in segment order: ``order`` sorts them; segment ``ids[i]`` has ``order[starts[i]:starts[i + 1]]``; rows and cols count inside the segment."""
+    """Pixels in segment order: segment ``ids[i]`` has ``order[starts[i]:starts[i + 1]]``; rows and cols count inside the segment."""
 
     order: Ints
     ids: Ints
@@ -79,7 +79,8 @@ def gather(requests: Sequence[tuple[Band, PixelSet]], query: Query) -> list[Gath
         for i, segment in enumerate(parts.ids):
             span = slice(parts.starts[i], parts.starts[i + 1])
             positions = parts.order[span]
-            job = segment_job(band, int(segment), int(parts.rows[span].max()) + 1, _scatter(band, results[index].values, positions, parts, span))
+            use = _Scatter(results[index].values, positions, parts.rows[span], parts.cols[span], band.segment_sample)
+            job = segment_job(band, int(segment), use)
             if job is not None:
                 jobs.append(job)
                 places.append((index, positions))
@@ -93,30 +94,30 @@ def gather(requests: Sequence[tuple[Band, PixelSet]], query: Query) -> list[Gath
     return results
 
 
-def _scatter(band: Band, out: Pixels, positions: Ints, parts: _Segmented, span: slice):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    sample = band.segment_sample
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scatter:
+    """Put the wanted pixels of a decoded segment where they belong in the result."""
 
-    def use(pixels: Pixels) -> None:
-        rows, cols = parts.rows[span], parts.cols[span]
-        out[positions] = pixels[rows, cols] if sample is None else pixels[rows, cols, sample]
+    target: Pixels
+    positions: Ints
+    rows: Ints
+    cols: Ints
+    sample: int | None
 
-    return use
+    def __call__(self, segment: Pixels) -> None:
+        self.target[self.positions] = segment[self.rows, self.cols] if self.sample is None else segment[self.rows, self.cols, self.sample]
 
 
-def segment_job(band: Band, segment: int, rows: int, use) -> SegmentJob | None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """The job that reads one segment of a band; None for a sparse one, which is nodata without a read. ``rows``: leading rows wanted."""
+def segment_job(band: Band, segment: int, use: Callable[[Pixels], None]) -> SegmentJob | None:
+    """The job that reads one segment of a band; None for a sparse one, which is nodata without a read.
+
+    A segment is always decoded whole, so that it serves later queries too; the part that a query wants would be cheaper only for that query.
+    """
     length = int(band.level.byte_counts[segment])
     if length == 0:
         return None
-    stored_rows = segment_rows(band, segment)
     key = SegmentKey(band.href, int(band.level.offsets[segment]), band.etag)
-    # most of a segment wanted: decode it whole, so that it serves every later query
-    wanted = rows if rows < PARTIAL_FRACTION * stored_rows else stored_rows
-    return SegmentJob(key, length, band.layout, wanted, band.size, use)
-
-
-PARTIAL_FRACTION = 0.0
-"""Below this share of its rows a segment is decoded in part only (see docs/benchmarks.md for what decided the figure)."""
+    return SegmentJob(key, length, band.layout, segment_rows(band, segment), band.size, use)
 
 
 def segment_rows(band: Band, segment: int) -> int:

@@ -1,6 +1,7 @@
 """Giving memory back to the system.
 
-glibc keeps freed blocks of megabytes in its arenas once a program has used some; after thousands of segments that is hundreds of megabytes of nothing.
+glibc keeps freed blocks of megabytes in its arenas once a program has used some; after thousands of segments that is hundreds of megabytes
+of nothing.
 """
 
 from __future__ import annotations

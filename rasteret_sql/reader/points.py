@@ -217,7 +217,7 @@ def disc(radius: int) -> Ints:
     offsets = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
     squared = (offsets**2).sum(axis=1)
     offsets, squared = offsets[(squared > 0) & (squared <= radius**2)], squared[(squared > 0) & (squared <= radius**2)]
-    return offsets[np.argsort(squared, kind="stable")]
+    return np.asarray(offsets[np.argsort(squared, kind="stable")])
 
 
 def _adopt(result: VisitResult, members: Sequence[int], missing: Ints, around: _Around, found: Sequence[Gathered], distances: Floats) -> None:

@@ -1,7 +1,7 @@
 """Segments in, each fetched once, decoded once: byte ranges run ahead on the event loop, decoding and use run in threads.
 
-:func:`read_segments` is the only place where pixels come from. Its memory is bounded: a range is asked for only when its bytes fit into what the query
-may hold (one segment always may), and no more segments are decoded at once than there are decoder threads.
+:func:`read_segments` is the only place where pixels come from. Its memory is bounded: a range is asked for only when its bytes fit into what
+the query may hold (one request always may), and no more segments are decoded at once than there are decoder threads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GAP_FRACTION = 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentJob:
-    """Fetch one stored segment, decode its first ``rows`` rows, hand them to ``use`` (called in a decoder thread)."""
+    """Fetch one stored segment, decode its ``rows`` rows, hand them to ``use`` (called in a decoder thread)."""
 
     key: SegmentKey
     length: int
@@ -69,7 +69,7 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
     loads: list[int] = []
     waits: list[tuple[int, Future[Pixels]]] = []
     for position, job in enumerate(run.jobs):
-        held = cache.claim(job.key, job.rows)
+        held = cache.claim(job.key)
         if held is None:
             loads.append(position)
         elif isinstance(held, Future):
@@ -88,7 +88,7 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
 
 
 def _together(jobs: Sequence[SegmentJob]) -> SegmentJob:
-    """One load for several users of a segment: rows for the one that wants most, pixels for each."""
+    """One load for several users of a segment."""
     if len(jobs) == 1:
         return jobs[0]
 
@@ -96,7 +96,7 @@ def _together(jobs: Sequence[SegmentJob]) -> SegmentJob:
         for job in jobs:
             job.use(pixels)
 
-    return replace(jobs[0], rows=max(job.rows for job in jobs), use=use)
+    return replace(jobs[0], use=use)
 
 
 class _Run:
@@ -174,13 +174,13 @@ class _Run:
         job.use(pixels)
 
     async def _follow(self, position: int, future: Future[Pixels]) -> None:
-        """Use what another query loads; where that fails or comes short, load it here."""
+        """Use what another query loads; where that fails, load it here."""
         job = self.jobs[position]
         try:
             pixels = await asyncio.wrap_future(future)
         except errors.RasteretError:
             pixels = None
-        if pixels is not None and pixels.shape[0] >= job.rows:
+        if pixels is not None:
             self.query.metrics.count(cache_hits=1)
             job.use(pixels)
             return

@@ -94,7 +94,7 @@ class ScalarFunction:
     """``(arguments) AS expression`` of the macro."""
 
 
-def _record_call(kinds: Mapping[str, str], function: str, geometry: str, field_name: str) -> str:
+def _record_call(kinds: Mapping[str, str], function: str, geometry: str, field_name: str, prepared: str | None = None) -> str:
     """One branch per type, folded to the one that the record's band has; each calls one function."""
     meta = "struct_extract(record, band || '_metadata')"
     example = f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), '{field_name}'))"
@@ -102,7 +102,7 @@ def _record_call(kinds: Mapping[str, str], function: str, geometry: str, field_n
     crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
     wrapped = f"[{example}]" if field_name == "pixel" else example
     branches = " ".join(
-        f"WHEN '{name}' THEN cast_to_type({function}_{slot}(__rasteret_scalar_options(band, {_settings()}), {payload}, {geometry}, {crs}), {wrapped})"
+        f"WHEN '{name}' THEN cast_to_type({function}_{slot}(__rasteret_scalar_options(band, {_settings()}), {payload}, {prepared or geometry}, {crs}), {wrapped})"
         for name, slot in kinds.items()
     )
     return f"CASE typeof({example}) {branches} END"
@@ -126,7 +126,7 @@ def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, s
             "rasteret_read",
             "rasteret_read(record, geometry, band)",
             "pixels of a band of a record under a geometry, row-major; NULL where they do not meet",
-            f"(record, geometry, band) AS {_record_call(pixel_slots, '__rasteret_pixels', 'geometry', 'pixel').replace('}, geometry, ', '}, ' + area + ', ')}",
+            f"(record, geometry, band) AS {_record_call(pixel_slots, '__rasteret_pixels', 'geometry', 'pixel', area)}",
         ),
         ScalarFunction(
             "rasteret_value",

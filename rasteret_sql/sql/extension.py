@@ -82,7 +82,7 @@ def _of_type(function: Function, kind: str) -> Function:
 def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, result: str, *, effects: bool) -> None:
     """Functions belong to the instance: that one is there already is no error."""
     try:
-        con.create_function(name, function, None, result, type="arrow", null_handling="special", side_effects=effects)  # type: ignore[arg-type]
+        con.create_function(name, function, None, result, type="arrow", null_handling="special", side_effects=effects)
     except (duckdb.CatalogException, duckdb.NotImplementedException) as error:
         if "already" not in str(error):
             raise

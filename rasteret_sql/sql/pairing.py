@@ -30,8 +30,8 @@ def _record_cells(extent: str, divisor: int) -> str:
     """``__c`` (cell size) and ``__rc`` (records by cell). ``extent`` is the greatest extent of a geometry: it may cover 64 cells, as may a record."""
     return f"""
 __c AS MATERIALIZED (
-  SELECT greatest(1e-7, quantile_cont(greatest(xmax - xmin, ymax - ymin), 0.5) / {divisor}, max(greatest(xmax - xmin, ymax - ymin)) / 64, {extent}) AS size
-  FROM __r WHERE isfinite(xmin + ymin + xmax + ymax)
+  SELECT greatest(1e-7, quantile_cont(extent, 0.5) / {divisor}, max(extent) / 64, {extent}) AS size
+  FROM (SELECT greatest(xmax - xmin, ymax - ymin) AS extent FROM __r WHERE isfinite(xmin + ymin + xmax + ymax))
 ),
 __rx AS (
   SELECT f, k, record_id, datetime, xmin, ymin, xmax, ymax, size,
@@ -42,7 +42,11 @@ __rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::
 
 
 def point_pairs() -> str:
-    """``__pairs``: one row per record with the numbers of all points in its cells. Points are listed once per cell, so that no row is made per pair."""
+    """``__pairs``: one row per record with the numbers of all points in its cells.
+
+    Points are listed once per cell, so that no row is made per pair; record_id and datetime are grouping keys, so that filters on them go
+    below the reading.
+    """
     return f"""{_record_cells("0", 2)},
 __gc AS (
   SELECT cx, cy, list(no) AS nos
@@ -55,13 +59,11 @@ __pairs AS (
 
 
 def area_pairs() -> str:
-    """``__pairs``: one row per record with numbers and WKB of the geometries whose boxes meet its box.
-
-    record_id and datetime are grouping keys, here as for points, so that filters on them go below the reading.
-    """
+    """``__pairs``: one row per record with numbers and WKB of the geometries whose boxes meet its box; grouped as for points."""
     west, east = "if(g.xmin > g.xmax, -180, g.xmin)", "if(g.xmin > g.xmax, 180, g.xmax)"
     return f"""
-__e AS MATERIALIZED (SELECT coalesce(max(greatest({east} - {west}, g.ymax - g.ymin)), 0) / 64 AS extent FROM __g),{_record_cells("(SELECT extent FROM __e)", 1)},
+__e AS MATERIALIZED (SELECT coalesce(max(greatest({east} - {west}, g.ymax - g.ymin)), 0) / 64 AS size FROM __g),
+{_record_cells("(SELECT size FROM __e)", 1)},
 __gx AS (
   SELECT no, g.wkb AS wkb, {west} AS gx0, g.ymin AS gy0, {east} AS gx1, g.ymax AS gy1, size,
     unnest(range(floor({west} / size)::BIGINT, floor({east} / size)::BIGINT + 1)) AS cx
@@ -80,10 +82,10 @@ __pairs AS (
 
 def with_payload(records: Records, payload: str) -> str:
     """``__v``: pairs by record, joined with what the reader needs of the record; sorted, so that one call gets all."""
+    more = f"SELECT {records.file} AS f, {records.row} AS k, {payload} AS payload FROM {source_of(records)}"
     return f"""
 __v AS (
-  SELECT p.*, m.payload, (SELECT any_value(crs) FROM __g) AS crs
-  FROM __pairs AS p JOIN (SELECT {records.file} AS f, {records.row} AS k, {payload} AS payload FROM {source_of(records)}) AS m ON m.f = p.f AND m.k = p.k
+  SELECT p.*, m.payload, (SELECT any_value(crs) FROM __g) AS crs FROM __pairs AS p JOIN ({more}) AS m ON m.f = p.f AND m.k = p.k
   ORDER BY p.f, p.k
 )"""
 

@@ -78,16 +78,15 @@ WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(opt
     reasons = f"{_status('s.status', 's.no')} AS status, {reason} AS error, coalesce(s.distance, if(s.status = 0, 0, NULL)) AS distance_pixels"
     joined = "FROM __g LEFT JOIN __s AS s ON s.no = __g.no"
     if layout == "wide":
-        names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)] + [
-            f"s.w{i} AS {ident(band + '_window')}" for i, band in enumerate(bands) if windows
-        ]
+        names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)]
+        names += [f"s.w{i} AS {ident(band + '_window')}" for i, band in enumerate(bands) if windows]
         return f"{ctes}\nSELECT src.*, s.record_id, s.datetime, {listed(names)}, {reasons} {joined}"
     if windows:
         raise InvalidArgument("neighbourhood goes with layout := 'wide'")
-    values = listed(f"{{'band': {text(band)}, 'value': s.v{i}::DOUBLE}}" for i, band in enumerate(bands))
+    long = listed(f"{{'band': {text(band)}, 'value': s.v{i}::DOUBLE}}" for i, band in enumerate(bands))
     return f"""{ctes}
 SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, error, distance_pixels
-FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{values}]) AS b, {reasons} {joined})"""
+FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{long}]) AS b, {reasons} {joined})"""
 
 
 HELD = "__h AS MATERIALIZED (SELECT __rasteret_hold(list(g.x ORDER BY no), list(g.y ORDER BY no), any_value(crs)) AS ticket FROM __g)"
@@ -122,10 +121,17 @@ __s AS (SELECT r.record_id, r.datetime, t.* FROM __s1 AS t JOIN __recs AS r ON r
 def _window(pixel: BandType, value: BandType, index: int) -> str:
     """Neighbourhoods travel as 64-bit lists; they are cast back to the band's own type."""
     if pixel.name is None:
-        by_kind = f"CASE {value.sql} WHEN 'UBIGINT' THEN cast_to_type(u.wu[{index + 1}], [[{pixel.example}]]) WHEN 'FLOAT' THEN cast_to_type(u.wf[{index + 1}], [[{pixel.example}]])"
-        return f"{by_kind} WHEN 'DOUBLE' THEN cast_to_type(u.wf[{index + 1}], [[{pixel.example}]]) ELSE cast_to_type(u.wi[{index + 1}], [[{pixel.example}]]) END"
+        slots = (("WHEN 'UBIGINT' THEN", "wu"), ("WHEN 'FLOAT' THEN", "wf"), ("WHEN 'DOUBLE' THEN", "wf"), ("ELSE", "wi"))
+        cases = " ".join(f"{case} cast_to_type(u.{slot}[{index + 1}], [[{pixel.example}]])" for case, slot in slots)
+        return f"CASE {value.sql} {cases} END"
     slot = "wf" if pixel.name in ("FLOAT", "DOUBLE") else "wu" if pixel.name == "UBIGINT" else "wi"
     return f"u.{slot}[{index + 1}]::{pixel.name}[][]"
+
+
+def _area_ctes(records: Records, geometries: Geometries, bands: Sequence[str], on_error: str) -> str:
+    """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload."""
+    head = f"WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(on_error)}),"
+    return f"{head}{_records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))}"
 
 
 def plan_read(arguments: Arguments) -> str:
@@ -137,29 +143,33 @@ def plan_read(arguments: Arguments) -> str:
     pixels = [f"{kind.pick('u', i)} AS {ident(band)}" for i, (band, kind) in enumerate(zip(bands, types, strict=True))]
     examples = "payload, " if records.collection is None else ""
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(options.on_error)}),{_records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))},
+{_area_ctes(records, geometries, bands, options.on_error)},
 __t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
 __o AS (
   SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
   FROM __g AS g LEFT JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq NULLS LAST
 ),
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
-__b AS (SELECT src, g, record_id, datetime, {examples} t.no AS met, unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p)
+__b AS (
+  SELECT src, g, record_id, datetime, {examples} t.no AS met,
+    unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p
+)
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
-  CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status, 
+  CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status,
   coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL)) AS error
 FROM __b"""
 
 
 def plan_cost(arguments: Arguments) -> str:
+    totals = listed(f"coalesce(sum(c.{name}), 0)::BIGINT" for name in ("tiles", "requests", "bytes", "bytes_cached"))
     records, bands, options = _reading(arguments, "collection")
     geometries = Geometries.of(arguments, "geometries")
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas("raise")}),{_records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))},
+{_area_ctes(records, geometries, bands, "raise")},
 __t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs)) AS c FROM __v)
 SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
 UNION ALL
-SELECT 'total', NULL, coalesce(sum(c.tiles), 0)::BIGINT, coalesce(sum(c.requests), 0)::BIGINT, coalesce(sum(c.bytes), 0)::BIGINT, coalesce(sum(c.bytes_cached), 0)::BIGINT FROM __t"""
+SELECT 'total', NULL, {totals} FROM __t"""
 
 
 def plan_value(arguments: Arguments) -> str:
@@ -205,14 +215,11 @@ def plan_collection(arguments: Arguments) -> str:
     if records.collection is None:
         return f"SELECT * EXCLUDE (__rasteret_row) FROM {records.scan}"
     columns = []
-    for band, value, pixel in zip(
-        records.collection.band_names,
-        records.types(records.collection.band_names, "value"),
-        records.types(records.collection.band_names, "pixel"),
-        strict=True,
-    ):
-        column = ident(f"{band}_metadata")
-        columns.append(f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name}) AS {column}")
+    names = records.collection.band_names
+    for band, value, pixel in zip(records.collection.bands, records.types(names, "value"), records.types(names, "pixel"), strict=True):
+        column = ident(f"{band.name}_metadata")
+        if not band.typed:
+            columns.append(f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name}) AS {column}")
     replaced = f" REPLACE ({listed(columns)})" if columns else ""
     return f"SELECT * EXCLUDE (__rasteret_file, file_row_number){replaced} FROM {records.scan}"
 

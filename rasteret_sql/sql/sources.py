@@ -26,6 +26,8 @@ from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, relation, text
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
 
+ROW = "__rasteret_src"
+"""Alias of the user's table: the row as a struct, unless a column has that name."""
 _TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
 
 
@@ -33,7 +35,8 @@ _TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
 class Records:
     """The records of a collection as SQL.
 
-    A collection on disk is scanned in place, so that filters reach Parquet, and a record is known by file and row; a relation is read once and numbered.
+    A collection on disk is scanned in place, so that filters reach Parquet, and a record is known by file and row; a relation is read
+    once and numbered.
     """
 
     scan: str
@@ -85,7 +88,7 @@ class BandType:
         return f"struct_extract({self.meta}, __rasteret_typed_field(typeof({self.meta}), {text(self.kind)}))"
 
     def pick(self, slots: str, index: int) -> str:
-        """This band's list in a result that has one slot per type."""
+        """The band's list in a result that has one slot per type."""
         table = VALUE_SLOTS if self.kind == "value" else PIXEL_SLOTS
         if self.name:
             return f"{slots}.{table[self.name]}[{index + 1}]"
@@ -224,7 +227,7 @@ class Geometries:
         if asked_crs is not None:
             check_crs(asked_crs)
         asked = arguments.name("geometry")
-        column = f"struct_extract(s, __rasteret_geometry_column(typeof(s), {'NULL' if asked is None else text(asked)}))"
+        column = f"struct_extract({ROW}, __rasteret_geometry_column(typeof({ROW}), {'NULL' if asked is None else text(asked)}))"
         kind = "'DOUBLE'" if x else f"typeof({column})"
         crs = f"__rasteret_geometry_crs({kind}, {'NULL' if asked_crs is None else text(asked_crs)})"
         return cls(table_scan(arguments.required(name)), column, crs, x, y)
@@ -232,7 +235,9 @@ class Geometries:
     def points(self, on_error: str) -> str:
         """CTE body whose ``g`` is ``STRUCT(x, y, lon, lat, error)``."""
         if self.x and self.y:
-            located = f"__rasteret_coordinates(struct_extract(s, {text(self.x)})::DOUBLE, struct_extract(s, {text(self.y)})::DOUBLE, {self.crs})"
+            located = (
+                f"__rasteret_coordinates(struct_extract({ROW}, {text(self.x)})::DOUBLE, struct_extract({ROW}, {text(self.y)})::DOUBLE, {self.crs})"
+            )
         else:
             located = f"__rasteret_points({self.column}, {self.crs}, {text(on_error)})"
         return self._numbered(located)
@@ -240,12 +245,14 @@ class Geometries:
     def areas(self, on_error: str) -> str:
         """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``."""
         if self.x and self.y:
-            point = f"'POINT (' || struct_extract(s, {text(self.x)})::DOUBLE || ' ' || struct_extract(s, {text(self.y)})::DOUBLE || ')'"
+            point = f"'POINT (' || struct_extract({ROW}, {text(self.x)})::DOUBLE || ' ' || struct_extract({ROW}, {text(self.y)})::DOUBLE || ')'"
             return self._numbered(f"__rasteret_geometries({point}, {self.crs}, {text(on_error)})")
         return self._numbered(f"__rasteret_geometries({self.column}, {self.crs}, {text(on_error)})")
 
     def _numbered(self, located: str) -> str:
-        return f"SELECT s AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.crs} AS crs, unnest([{located}]) AS g FROM {self.rows} AS s"
+        return (
+            f"SELECT {ROW} AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.crs} AS crs, unnest([{located}]) AS g FROM {self.rows} AS {ROW}"
+        )
 
 
 def table_scan(source: Any) -> str:

@@ -379,6 +379,54 @@ def test_checksums_find_a_flipped_bit(files, name):
     assert refused == len(range(20, len(segments[0]), 41))
 
 
+def lzw_codes(data):
+    """(first bit, width, code) of each code of an LZW stream, one after the other."""
+    at, width, entries, first = 0, 9, 258, True
+    while at + width <= len(data) * 8:
+        code = codec._bits(data, at, width)
+        yield at, width, code
+        at += width
+        entries = 258 if code == 256 else entries if first else entries + 1
+        first = code == 256
+        width = 9 + (entries >= 511) + (entries >= 1023) + (entries >= 2047)
+        if code == 257:
+            return
+
+
+@pytest.mark.parametrize("trusting", [True, False])
+@pytest.mark.parametrize("noise", [2, 256])
+def test_lzw_without_a_literal_after_a_clear_code_is_refused_and_never_reaches_a_trusting_decoder(monkeypatch, noise, trusting):
+    if not trusting and codec._LZW_TRUSTS_FIRST_CODES:
+        pytest.skip("this imagecodecs would crash")
+    monkeypatch.setattr(codec, "_LZW_TRUSTS_FIRST_CODES", trusting)
+    pixels = np.random.default_rng(0).integers(0, noise, (200, 300), np.uint8)
+    layout = Layout("uint8", "<", 5, 1, 1, 1, 300, 200, True, 8)
+    data = imagecodecs.lzw_encode(pixels.tobytes())
+    codes = list(lzw_codes(data))
+    assert codes[-1][2] == 257
+    assert codec._lzw_safe_nbytes(data) == len(data)
+    same(decode_segment(data, layout, 200), pixels)
+    clears = [at + width for at, width, code in codes if code == 256]
+    assert len(clears) > (15 if noise == 256 else 1)
+    for start in clears:
+        damaged = int.from_bytes(data, "big") | 0b101 << (len(data) * 8 - start - 3)  # the literal becomes 320 or more
+        damaged = damaged.to_bytes(len(data), "big")
+        assert codec._lzw_safe_nbytes(damaged) == (start + 7) // 8
+        with pytest.raises(InvalidRaster, match="LZW"):
+            decode_segment(damaged, layout, 200)
+
+
+def test_lzw_garbage_after_the_stream_does_not_matter_to_a_trusting_decoder(monkeypatch):
+    monkeypatch.setattr(codec, "_LZW_TRUSTS_FIRST_CODES", True)
+    layout = Layout("uint8", "<", 5, 1, 1, 1, 8, 1, True, 8)
+    literals = [256, *range(8), 257, 256, 400, 400]
+    for codes in (literals, [code for code in literals if code != 257]):
+        bits = "".join(f"{code:09b}" for code in codes)
+        data = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+        assert codec._lzw_safe_nbytes(data) < len(data)
+        same(decode_segment(data, layout, 1)[0], np.arange(8, dtype=np.uint8))
+
+
 def deflate_bomb(nbytes):
     """A zlib stream of ``nbytes`` zeros (a multiple of a MiB), made without ever holding them."""
     maker = zlib.compressobj(9)
