@@ -16,6 +16,7 @@ from benchmarks.workloads import Chip, FileFacts
 
 CONTENDERS = {
     "ours": "benchmarks.ours:Ours",
+    "ours-reader": "benchmarks.ours_reader:OursReader",
     "rasterio": "benchmarks.peers:RasterioThreads",
     "rasterio-naive": "benchmarks.peers:RasterioNaive",
     "rasteret": "benchmarks.peer_rasteret:Rasteret",

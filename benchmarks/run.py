@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-CONTENDERS = ("ours", "rasterio", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
+CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
 """The keys of ``benchmarks.peers.CONTENDERS``. This process imports nothing large: a child's peak memory begins at its parent's size."""
 WORKLOADS = ("W1", "W2", "W3", "W5")
 UNSUPPORTED = {("odc-stac", "W1"), ("odc-stac", "W5")}
-INDEXED = ("ours", "rasteret")
+INDEXED = ("ours", "ours-reader", "rasteret")
 BYTES_SLACK = 1.03
 
 
@@ -59,7 +59,7 @@ class Bench:
         self.work = work
 
     def python(self, contender: str) -> str:
-        return str(self.args.python if contender == "ours" else self.args.peer_python)
+        return str(self.args.python if contender.startswith("ours") else self.args.peer_python)
 
     def child(self, python: str, module: str, *words: str) -> dict[str, Any]:
         """The JSON that a child printed last; RuntimeError with the last line of its complaint."""

@@ -110,7 +110,7 @@ def results(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, str]]:
         rows = cursor.fetchall()
         if statement.type == duckdb.StatementType.SELECT:
             code = [line for line in statement.query.splitlines() if line.strip() and not line.lstrip().startswith("--")]
-            found.append((code[0].strip(), table(names, rows)))
+            found.append((code[0].strip().rstrip("; "), table(names, rows)))
     return found
 
 
@@ -240,8 +240,6 @@ def test_continuous_integration_installs_as_the_readme_says() -> None:
 
 
 def test_what_the_demo_keeps_can_be_read_afterwards(place: Path, con: duckdb.DuckDBPyConnection) -> None:
-    out = io.StringIO()
-    run_demo(out, keep=str(place / "kept"))
+    run_demo(io.StringIO(), keep=str(place / "kept"))
     con.execute(f"SET VARIABLE rasteret_workspace = '{place / 'kept'}'").fetchall()
-    (statement,) = re.findall(r'con\.sql\("(SELECT .*)"\)', out.getvalue())
-    assert con.execute(statement).fetchall() == [(6248,)]
+    assert con.execute("SELECT rasteret_value('demo', 'POINT(-54.6 -25.4)', 'B4')").fetchall() == [(6248,)]

@@ -134,10 +134,11 @@ def geometries(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Arra
         return pa.array([], fields)
     shapes, errors = parse_geometries(column)
     _complain(errors, on_error)
-    here = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    bounds = shapely.bounds(shapes)
+    here = np.isfinite(bounds).all(axis=1)  # NULL and empty geometries have NaN
     boxes = np.full((len(shapes), 4), np.nan)
     if here.any():
-        boxes[here] = transform_bounds(shapely.bounds(shapes[here]), one_chunk(crs)[0].as_py(), CRS84)
+        boxes[here] = transform_bounds(bounds[here], one_chunk(crs)[0].as_py(), CRS84)
     usable = np.isfinite(boxes).all(axis=1)
     wkb = shapely.to_wkb(shapely.force_2d(shapes), include_srid=False)
     sides = [pa.array(boxes[:, i], pa.float64(), mask=~usable) for i in range(4)]

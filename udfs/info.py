@@ -15,6 +15,7 @@ from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import FAILURES_FILE, collection_names, describe, open_collection
+from rasteret_sql.errors import RasteretError
 from rasteret_sql.raster.tags import compression_name
 from rasteret_sql.reader.engine import engine
 from rasteret_sql.settings import FIELDS, Settings
@@ -48,7 +49,15 @@ def answering(make: Callable[[dict[str, Any]], Rows]) -> Callable[[pa.Array], pa
 
 def collections(arguments: dict[str, Any]) -> Rows:
     workspace = arguments["settings"]["workspace"]
-    return [describe(open_collection(path, name)) for name, path in collection_names(workspace).items()]
+    return [_described(name, path) for name, path in collection_names(workspace).items()]
+
+
+def _described(name: str, path: Path) -> dict[str, Any]:
+    """A folder that cannot be read keeps its row, with nothing but its name and path: it must not hide the others."""
+    try:
+        return describe(open_collection(path, name))
+    except (RasteretError, OSError):
+        return {"name": name, "path": str(path)}
 
 
 def failures(arguments: dict[str, Any]) -> Rows:
@@ -93,7 +102,7 @@ def bands(arguments: dict[str, Any]) -> Rows:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             _add_bands(found, parquet, group)
-    return [_band_row(name, seen) for name, seen in found.items() if seen["records"]]
+    return [_band_row(name, seen) if seen["records"] else {"band": name, "records": 0} for name, seen in found.items()]
 
 
 _WANTED = ("dtype", "nodata", "transform", "tile_width", "tile_height", "compression", "overviews", "scale", "offset")
@@ -115,7 +124,6 @@ def _add_bands(found: dict[str, dict[str, Any]], parquet: pq.ParquetFile, group:
 
 
 def _band_row(name: str, seen: dict[str, Any]) -> dict[str, Any]:
-
     transforms = [t for t in seen["transform"] if t]
     return {
         "band": name,

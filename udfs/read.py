@@ -75,6 +75,7 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array
     geometries = Geometries(*list_parts(nos), list_parts(wkbs)[1], one_chunk(crs)[0].as_py())
     rows: list[dict[str, npt.NDArray[Any]]] = []
     needed = 0
+    counted: dict[str, npt.NDArray[np.int64]] = {}
     query = chosen.query()
     for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands)):
         where = read_grid(bands)
@@ -85,7 +86,7 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array
         leading = next(band for band in bands if band is not None and band.grid == where[0])
         order = np.lexsort((windows[:, 1], tile_order(leading, windows)))
         windows, numbers_here = windows[order], numbers_here[order]
-        costs = [cost_of(band, segments_under(band, on_band(band, where[0], windows)), query) for band in bands if band is not None]
+        costs = [cost_of(band, segments_under(band, on_band(band, where[0], windows)), query, counted) for band in bands if band is not None]
         needed += sum(cost.bytes - cost.bytes_cached for cost in costs)
         rows.append(_tickets(bands, numbers_here, windows))
     check_budget(needed, query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,7 @@ def read_assets(table: pa.Table, options: TableOptions) -> AssetTable:
             f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}"
         )
     hrefs, samples, used, every_sample = _bands(renamed, options)
+    _check_names(hrefs)
     hrefs = {band: [rewrite(href, options.url_rewrite) for href in column] for band, column in hrefs.items()}
     ids = pc.cast(renamed["id"], pa.string()).to_pylist()
     if None in ids:
@@ -107,6 +108,16 @@ def _bands(table: pa.Table, options: TableOptions) -> Bands:
         "the table names no files: give href_column := '<column>' (with band_index_map for several bands), "
         f"band_columns := {{'<band>': '<column>'}}, or an 'assets' column; columns: {listing(table.column_names)}"
     )
+
+
+def _check_names(bands: Iterable[str]) -> None:
+    """Bands become columns: SQL cannot hold a NUL in their names, and does not tell upper from lower case."""
+    seen: dict[str, str] = {}
+    for band in bands:
+        if "\0" in band:
+            raise InvalidArgument(f"{band!r} is no name of a band: a name cannot hold a NUL character")
+        if (other := seen.setdefault(band.lower(), band)) != band:
+            raise InvalidArgument(f"bands {other!r} and {band!r} differ in case only, which SQL does not see; rename one")
 
 
 def _samples(index_map: Mapping[str, int], count: int) -> dict[str, list[int]]:

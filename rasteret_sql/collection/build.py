@@ -19,7 +19,7 @@ from rasteret_sql.collection.assets import AssetTable, TableOptions, read_assets
 from rasteret_sql.collection.schema import ASSET, BAND_METADATA, BBOX, metadata_column, metadata_row
 from rasteret_sql.collection.workspace import check_name, workspace_path
 from rasteret_sql.collection.write import FAILURES, collection_metadata, write_collection
-from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError
+from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError, redact
 from rasteret_sql.raster.crs import raster_footprint
 from rasteret_sql.raster.grid import Grid
 from rasteret_sql.reader.engine import Query
@@ -133,21 +133,21 @@ def _one_record(row: int, assets: AssetTable, answers: dict[str, FileHeader | Ra
         if href is None:
             continue
         answer = answers[href]
-        problem = str(answer) if isinstance(answer, RasteretError) else _unusable(answer, sample, assets.crs[row])
+        problem = str(answer) if isinstance(answer, RasteretError) else _unusable(answer, href, sample, assets.crs[row])
         if problem:
             failures.append(
-                {"id": assets.ids[row], "band": band, "href": href, "error": problem, "failed_at": datetime.now(UTC).replace(tzinfo=None)}
+                {"id": assets.ids[row], "band": band, "href": redact(href), "error": problem, "failed_at": datetime.now(UTC).replace(tzinfo=None)}
             )
         elif isinstance(answer, FileHeader):
             parts[band] = (href, sample, answer)
     return parts
 
 
-def _unusable(file: FileHeader, sample: int, crs: str | None) -> str | None:
+def _unusable(file: FileHeader, href: str, sample: int, crs: str | None) -> str | None:
     if not 0 <= sample < file.header.samples_per_pixel:
-        return f"band index {sample} is not in the file, which has {file.header.samples_per_pixel} bands"
+        return f"{redact(href)}: band index {sample} is not in the file, which has {file.header.samples_per_pixel} bands"
     if file.header.crs is None and crs is None:
-        return "the file names no CRS; give the records a column crs, such as 'EPSG:32643'"
+        return f"{redact(href)}: the file names no CRS; give it with crs := 'EPSG:…', or the records of a table a column crs"
     return None
 
 

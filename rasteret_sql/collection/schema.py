@@ -189,7 +189,10 @@ class MetadataReader:
         )
 
     def _layout(self, values: dict[str, Any]) -> Layout:
-        dtype = np.dtype(values["dtype"])
+        for name in ("image_width", "image_height", "tile_width", "tile_height", "compression"):
+            if values[name] is None or values[name] <= 0:
+                raise InvalidRaster(f"{metadata_column(self._band)}.{name} is {values[name]}; a whole number from 1 is valid")
+        dtype = _dtype(values["dtype"], self._band)
         return Layout(
             dtype=dtype.name,
             byte_order=">" if values["byte_order"] == "big" else "<",
@@ -222,6 +225,16 @@ N = TypeVar("N", float, None)
 def _number(value: Any, otherwise: N) -> float | N:
     """A float of any number; NULL is the default."""
     return otherwise if value is None else float(value)
+
+
+def _dtype(name: Any, band: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(name or "")
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.kind not in "uif":
+        raise InvalidRaster(f"{metadata_column(band)}.dtype is {name!r}; a NumPy name of an integer or float type is valid")
+    return dtype
 
 
 def _transform(numbers: Sequence[float] | None, band: str) -> Affine:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.schema import METADATA_SUFFIX, band_names
-from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing
+from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing, one_line
 
 SUFFIXES = ("_records", "_stac")
 _NAME = re.compile(r"[\w][\w.\-]*", re.UNICODE)
@@ -108,7 +108,10 @@ def open_collection(path: Path, name: str | None = None) -> Collection:
 @lru_cache(maxsize=256)
 def _footer(file: Path, stamp: tuple[tuple[int, int], ...]) -> tuple[tuple[str, ...], tuple[BandInfo, ...], Mapping[str, str]]:  # noqa: ARG001
     """Columns, bands and metadata of a collection, from one footer (all files of a collection share one schema)."""
-    parquet = pq.ParquetFile(file)
+    try:
+        parquet = pq.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise InvalidRaster(f"{file} is no collection: {one_line(str(error), 120)}") from None
     schema = parquet.schema_arrow
     names = band_names(schema.names)
     if missing := [column for column in ("id", "datetime", "bbox", "assets") if column not in schema.names]:

@@ -45,10 +45,12 @@ def segments_under(band: Band, windows: Ints) -> Ints:
     return np.unique(ids)
 
 
-def cost_of(band: Band, segments: Ints, query: Query) -> Cost:
-    """Cost of some segments of a band; sparse ones are free."""
-    lengths = band.level.byte_counts[segments]
-    starts, lengths = band.level.offsets[segments][lengths > 0], lengths[lengths > 0]
+def cost_of(band: Band, segments: Ints, query: Query, counted: dict[str, Ints]) -> Cost:
+    """Cost of some segments of a band; sparse ones are free, and so are those ``counted`` (href → offsets) before: the bands of a chunky file share theirs."""
+    starts, lengths = band.level.offsets[segments], band.level.byte_counts[segments]
+    fresh = (lengths > 0) & ~np.isin(starts, counted.get(band.href, ()))
+    starts, lengths = starts[fresh], lengths[fresh]
+    counted[band.href] = np.append(counted.get(band.href, starts[:0]), starts)
     cached = np.array([query.engine.cache.peek(SegmentKey(band.href, int(start), band.etag)) for start in starts], dtype=bool)
     missing = ~cached
     gap = int(GAP_FRACTION * float(lengths[missing].mean())) if missing.any() else 0
@@ -57,8 +59,9 @@ def cost_of(band: Band, segments: Ints, query: Query) -> Cost:
 
 
 def check_budget(needed: int, query: Query) -> None:
-    """Refuse what is over ``rasteret_max_bytes``, with both figures."""
+    """Refuse what is, with what the query has fetched already, over ``rasteret_max_bytes``, with both figures."""
     limit = query.settings.max_bytes
+    needed += query.metrics.snapshot().bytes
     if needed > limit:
         raise BudgetExceeded(
             f"{query.function} would fetch {needed:,} bytes, more than rasteret_max_bytes = {limit:,}; "
@@ -66,11 +69,11 @@ def check_budget(needed: int, query: Query) -> None:
         )
 
 
-def bytes_of_pixels(reads: Iterable[tuple[Band, PixelSet]]) -> int:
-    """Stored bytes of the distinct segments under pixels of bands."""
-    seen: dict[tuple[str, int], int] = {}
+def bytes_of_pixels(reads: Iterable[tuple[Band, PixelSet]], query: Query) -> int:
+    """Stored bytes of the distinct segments under pixels of bands that are not in the cache."""
+    seen: dict[SegmentKey, int] = {}
     for band, pixels in reads:
         segments = pixels.by_segment(band.layout, band.level.tiles_across).ids
         starts, lengths = band.level.offsets[segments].tolist(), band.level.byte_counts[segments].tolist()
-        seen.update(((band.href, start), length) for start, length in zip(starts, lengths, strict=True))
-    return sum(seen.values())
+        seen.update((SegmentKey(band.href, start, band.etag), length) for start, length in zip(starts, lengths, strict=True))
+    return sum(length for key, length in seen.items() if not query.engine.cache.peek(key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rasteret_sql.errors import InvalidRaster, RasteretError, UnsupportedRaster, redact
 from rasteret_sql.raster.codec import supports
@@ -12,6 +13,7 @@ from rasteret_sql.raster.header import Header
 from rasteret_sql.raster.tiff import NeedBytes, SparseBytes, parse_header
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.storage import loop
+from rasteret_sql.storage.hrefs import resolve_href
 from rasteret_sql.storage.store import Identity
 
 HEAD_BYTES = 32 << 10
@@ -57,6 +59,7 @@ async def _read_all(hrefs: Sequence[str], query: Query, done: Callable[[int], No
 
 async def _read_one(href: str, query: Query) -> FileHeader:
     store = query.engine.store
+    stamp = _local_stamp(href)
     head = await store.read_head(href, HEAD_BYTES, deadline=query.deadline, metrics=query.metrics)
     known = SparseBytes(head.size)
     known.add(0, head.data)
@@ -64,7 +67,7 @@ async def _read_one(href: str, query: Query) -> FileHeader:
         for _ in range(MAX_ROUNDS):
             answer = parse_header(known)
             if not isinstance(answer, NeedBytes):
-                return FileHeader(_readable(answer), head.etag, head.size)
+                return FileHeader(_readable(answer), head.etag or stamp, head.size)
             for start, length in answer.ranges:
                 data = await store.read_range(
                     href, start, length, expect=Identity(head.etag, head.size), deadline=query.deadline, metrics=query.metrics
@@ -73,6 +76,15 @@ async def _read_one(href: str, query: Query) -> FileHeader:
     except (InvalidRaster, UnsupportedRaster) as error:
         raise type(error)(f"{redact(href)}: {error}") from None
     raise InvalidRaster(f"{redact(href)}: its directories are scattered over more than {MAX_ROUNDS} places")
+
+
+def _local_stamp(href: str) -> str | None:
+    """In the place of an ETag, which local files have not: a file that was changed and indexed again shares no cached tile with what it was."""
+    path = resolve_href(href).path
+    try:
+        return None if path is None else f'"{Path(path).stat().st_mtime_ns:x}"'
+    except OSError:
+        return None
 
 
 def _readable(header: Header) -> Header:

@@ -72,8 +72,7 @@ class PointReader:
     def all(self, visits: Sequence[Visit]) -> list[VisitResult]:
         """Every visit's values. Raises :class:`BudgetExceeded` before anything is fetched when the segments are over the query's limit."""
         plans = self._plans(visits)
-        check_budget(bytes_of_pixels(read for plan in plans for read in plan.reads()), self._query)
-        gathered = iter(gather([read for plan in plans for read in plan.reads()], self._query))
+        gathered = iter(self._gather([read for plan in plans for read in plan.reads()]))
         results = [plan.result([None if band is None else next(gathered) for band in plan.bands]) for plan in plans]
         if self._max_distance:
             self._fall_back(plans, results)
@@ -103,6 +102,10 @@ class PointReader:
         # the newest answer of a point stays unless an older record had a value
         results = [_only(result, (result.status != NODATA) | ~found[result.points]) for _, result in rounds]
         return results, np.array([number for number, _ in rounds], dtype=np.int64)
+
+    def _gather(self, requests: Sequence[tuple[Band, PixelSet]]) -> list[Gathered]:
+        check_budget(bytes_of_pixels(requests, self._query), self._query)
+        return gather(requests, self._query)
 
     # -- planning ---------------------------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class PointReader:
                 members = [i for i, band in enumerate(plan.bands) if band is not None and (band.crs, band.grid) == key]
                 work.append((plan, result, members, missing, _Around.of(pixels, missing, offsets, key[1])))
         requests = [(band, around.pixels) for plan, _, members, _, around in work for i in members if (band := plan.bands[i]) is not None]
-        gathered = iter(gather(requests, self._query))
+        gathered = iter(self._gather(requests))
         for _, result, members, missing, around in work:
             _adopt(result, members, missing, around, [next(gathered) for _ in members], np.hypot(*offsets.T))
         for result in results:
@@ -161,7 +164,7 @@ class PointReader:
             entries = np.arange(len(plan.points))
             around = {key: _Around.of(pixels, entries, offsets, key[1]) for key, pixels in plan.sets.items()}
             present = [band for band in plan.bands if band is not None]
-            gathered = iter(gather([(band, around[band.crs, band.grid].pixels) for band in present], self._query))
+            gathered = iter(self._gather([(band, around[band.crs, band.grid].pixels) for band in present]))
             result.windows = [
                 None if band is None else around[band.crs, band.grid].spread(next(gathered), len(entries), len(offsets)) for band in plan.bands
             ]

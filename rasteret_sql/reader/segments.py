@@ -19,13 +19,14 @@ from rasteret_sql.raster.codec import decode_segment
 from rasteret_sql.raster.header import Layout
 from rasteret_sql.reader.cache import Pixels, SegmentKey
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.memory import give_back
 from rasteret_sql.storage import loop
 from rasteret_sql.storage.ranges import coalesce
 from rasteret_sql.storage.store import Identity
 
 MAX_REQUEST_BYTES = 4 << 20
 """Neighbouring segments are fetched together up to this size: past 2-4 MB a request only delays decoding."""
+_MANY = 16
+"""Reads of more segments leave enough freed memory behind to give it back at once."""
 GAP_FRACTION = 0.02
 """Unwanted bytes between two segments are fetched along when they are below this share of a segment: a request costs more."""
 
@@ -83,7 +84,8 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
         finally:
             for position in loads:
                 cache.settle(run.jobs[position].key, errors.Cancelled("the query that was loading this segment ended"))
-            give_back(sum(run.jobs[position].layout.segment_nbytes for position in loads))
+            if len(loads) > _MANY:
+                query.engine.trimmer.trim()
     return {p: run.failures[i] for i, positions in enumerate(shared.values()) if i in run.failures for p in positions}
 
 
@@ -172,6 +174,7 @@ class _Run:
         self.query.metrics.count(tiles_decoded=1)
         self.query.engine.cache.settle(job.key, pixels)
         job.use(pixels)
+        self.query.engine.trimmer.count(pixels.nbytes)
 
     async def _follow(self, position: int, future: Future[Pixels]) -> None:
         """Use what another query loads; where that fails, load it here."""

@@ -101,10 +101,8 @@ def _record_call(kinds: Mapping[str, str], function: str, geometry: str, field_n
     payload = f"{{'crs': record.crs, 'b0': {{'asset': struct_extract(record.assets, band), 'meta': {meta}}}}}"
     crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
     wrapped = f"[{example}]" if field_name == "pixel" else example
-    branches = " ".join(
-        f"WHEN '{name}' THEN cast_to_type({function}_{slot}(__rasteret_scalar_options(band, {_settings()}), {payload}, {prepared or geometry}, {crs}), {wrapped})"
-        for name, slot in kinds.items()
-    )
+    arguments = f"__rasteret_scalar_options(band, {_settings()}), {payload}, {prepared or geometry}, {crs}"
+    branches = " ".join(f"WHEN '{name}' THEN cast_to_type({function}_{slot}({arguments}), {wrapped})" for name, slot in kinds.items())
     return f"CASE typeof({example}) {branches} END"
 
 

@@ -18,7 +18,7 @@ from rasteret_sql.sql import pairing
 from rasteret_sql.sql.arguments import Arguments, chosen_bands
 from rasteret_sql.sql.catalogue import functions_text
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.sources import BandType, Geometries, Records, collection_on_disk, double_types, records_of, table_scan
+from rasteret_sql.sql.sources import ROW, BandType, Geometries, Records, collection_on_disk, double_types, records_of, table_scan
 from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.options import Options
 
@@ -219,7 +219,8 @@ def plan_collection(arguments: Arguments) -> str:
     for band, value, pixel in zip(records.collection.bands, records.types(names, "value"), records.types(names, "pixel"), strict=True):
         column = ident(f"{band.name}_metadata")
         if not band.typed:
-            columns.append(f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name}) AS {column}")
+            typed = f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name})"
+            columns.append(f"if({column} IS NULL, NULL, {typed}) AS {column}")
     replaced = f" REPLACE ({listed(columns)})" if columns else ""
     return f"SELECT * EXCLUDE (__rasteret_file, file_row_number){replaced} FROM {records.scan}"
 
@@ -274,7 +275,7 @@ def plan_build(arguments: Arguments) -> str:
     request = {"name": name, "source": str(source), "options": options, "settings": asdict(arguments.settings)}
     return f"""
 SELECT unnest(u, recursive := true) FROM (
-  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u FROM (SELECT list(t) AS rows FROM {table_scan(source)} AS t)
+  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u FROM (SELECT list({ROW}) AS rows FROM {table_scan(source)} AS {ROW})
 )"""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from rasteret_sql.errors import InvalidArgument
 
@@ -20,21 +19,6 @@ def text(value: str) -> str:
     if "\0" in value:
         raise InvalidArgument("a text cannot hold a NUL character")
     return "'" + value.replace("'", "''") + "'"
-
-
-def literal(value: Any) -> str:
-    """A literal of a Python value: None, bool, numbers, text, and lists of them."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(literal(item) for item in value) + "]"
-    raise InvalidArgument(f"{type(value).__name__} is no literal")
 
 
 def relation(name: str) -> str:

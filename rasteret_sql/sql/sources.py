@@ -6,11 +6,10 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,12 +17,13 @@ import pyarrow.parquet as pq
 from rasteret_sql.collection.build import index_files
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import Collection, collection_names, find_collection, open_collection
-from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near
+from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near, redact
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, relation, text
+from rasteret_sql.storage.hrefs import resolve_href
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
 
 ROW = "__rasteret_src"
@@ -119,9 +119,9 @@ def records_of(source: Any, settings: Settings, crs: str | None = None) -> Recor
     if _is_tiff(source):
         return _on_disk(_bare_files([source], settings, crs))
     if _is_path(source):
-        if "://" in source and not source.startswith("file://"):
-            raise CollectionNotFound(f"{source} is no GeoTIFF; collections on object storage are not opened yet")
-        path = Path(source.removeprefix("file://")).expanduser()
+        path = _local_path(source)
+        if path is None:
+            raise CollectionNotFound(f"{redact(source)} is no GeoTIFF; collections on object storage are not opened yet")
         if not path.exists():
             names = collection_names(settings.workspace)
             raise CollectionNotFound(f"no collection {source!r}{near(source, names)}; built: {listing(names)}; no file or folder of that name either")
@@ -147,12 +147,26 @@ def _on_disk(collection: Collection) -> Records:
 
 
 def _is_tiff(source: str) -> bool:
-    path = urlsplit(source).path if "://" in source else source
-    return path.lower().endswith(_TIFF_ENDINGS) or (path.lower().rstrip("*").endswith(_TIFF_ENDINGS))
+    """By its ending; a local pattern that does not end in ``.parquet`` is one of GeoTIFFs too."""
+    path = source.partition("?")[0].partition("#")[0] if "://" in source and not source.startswith("file:") else source
+    return path.lower().endswith(_TIFF_ENDINGS) or (_is_pattern(source) and not source.endswith(".parquet"))
 
 
 def _is_path(source: str) -> bool:
     return "://" in source or "/" in source or source.endswith(".parquet") or source.startswith("~")
+
+
+def _is_pattern(source: str) -> bool:
+    """Does it match several local files? A file whose name looks like a pattern is that file."""
+    return "://" not in source and _is_path(source) and any(char in source for char in "*?[") and not Path(source).expanduser().exists()
+
+
+def _local_path(source: str) -> Path | None:
+    """The place of a path or a ``file://`` URL; None for other URLs."""
+    if "://" not in source:
+        return Path(source).expanduser()
+    location = resolve_href(source)
+    return None if location.path is None else Path(location.path)
 
 
 def _bare_files(sources: Sequence[Any], settings: Settings, crs: str | None) -> Collection:
@@ -164,15 +178,15 @@ def _bare_files(sources: Sequence[Any], settings: Settings, crs: str | None) -> 
     if not hrefs:
         raise CollectionNotFound("the list of GeoTIFFs is empty")
     stamps = tuple((href, *_stamp(href)) for href in hrefs)
-    return open_collection(_indexed_file(stamps, crs, settings))
+    return open_collection(_indexed_file(_BareFiles(stamps, crs, settings)))
 
 
 def _expand(source: str) -> list[str]:
-    """Local globs become the files they match."""
-    if "://" in source and not source.startswith("file://"):
+    """Local patterns become the files they match; ``file://`` URLs their paths."""
+    path = _local_path(source)
+    if path is None:
         return [source]
-    path = Path(source.removeprefix("file://")).expanduser()
-    if not any(char in source for char in "*?["):
+    if not _is_pattern(source):
         return [str(path)]
     root = Path(path.anchor) if path.is_absolute() else Path()
     found = sorted(str(match) for match in root.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path)))
@@ -190,12 +204,21 @@ def _stamp(href: str) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_size)
 
 
+@dataclass(frozen=True, slots=True)
+class _BareFiles:
+    """Files to index, with their stamps; the settings of the call serve the reading and make no other index."""
+
+    stamps: tuple[tuple[str, int, int], ...]
+    crs: str | None
+    settings: Settings = field(compare=False)
+
+
 @lru_cache(maxsize=64)
-def _indexed_file(stamps: tuple[tuple[str, int, int], ...], crs: str | None, settings: Settings) -> Path:
+def _indexed_file(files: _BareFiles) -> Path:
     """Bare GeoTIFFs indexed into a Parquet file of this process."""
-    with Query("index of bare files", settings) as query:
-        table = index_files([href for href, _, _ in stamps], query, crs=crs)
-    digest = hashlib.blake2b(json.dumps([stamps, crs]).encode(), digest_size=8).hexdigest()
+    with Query("index of bare files", files.settings) as query:
+        table = index_files([href for href, _, _ in files.stamps], query, crs=files.crs)
+    digest = hashlib.blake2b(json.dumps([files.stamps, files.crs]).encode(), digest_size=8).hexdigest()
     file = Path(_bare_folder().name) / f"{digest}.parquet"
     aside = file.with_suffix(".aside")
     pq.write_table(table, aside)

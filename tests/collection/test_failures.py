@@ -55,7 +55,7 @@ LOCAL = {
     "cut.tif": "truncated",
     "jpeg.tif": "JPEG",
     "bits.tif": "bit",
-    "unplaced.tif": "the file names no CRS; give the records a column crs, such as 'EPSG:32643'",
+    "unplaced.tif": "the file names no CRS; give it with crs := 'EPSG:…', or the records of a table a column crs",
 }
 REMOTE = {
     "/private.tif": "access denied: the file is private, or its signed URL has expired (HTTP 403)",
@@ -115,7 +115,7 @@ def test_a_sample_that_the_file_has_not(con, folder):
     report = build(con, records({"a": folder / "good.tif"}), more=", href_column := 'href', band_index_map := {'one': 1, 'four': 4}")
     assert (report["records"], report["failed"]) == (1, 1)
     (failure,) = failures(con)
-    assert (failure["band"], failure["error"]) == ("four", "band index 4 is not in the file, which has 2 bands")
+    assert (failure["band"], failure["error"]) == ("four", f"{folder}/good.tif: band index 4 is not in the file, which has 2 bands")
 
 
 def test_a_crs_column_places_files_that_name_none(con, folder):

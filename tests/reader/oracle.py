@@ -77,20 +77,14 @@ def sampled(path: str | Path, xs: Sequence[float], ys: Sequence[float]) -> np.ma
         return np.ma.stack(list(ds.sample(zip(xs, ys, strict=True), masked=True))).T
 
 
-def inside(path: str | Path, xs: Sequence[float], ys: Sequence[float]) -> np.ndarray:
-    """Which points have a pixel, by the affine package's inverse."""
-    with rasterio.open(path) as ds:
-        cols, rows_ = ~ds.transform * (np.asarray(xs), np.asarray(ys))
-        return (cols >= 0) & (cols < ds.width) & (rows_ >= 0) & (rows_ < ds.height)
-
-
 def read_under(path: str | Path, geometry: Any, rule: str) -> tuple[np.ma.MaskedArray, Affine] | None:
     """(bands, height, width) and transform of the pixels a geometry selects, by ``rasterio.mask.mask`` or, for ``window``, a plain read."""
+    shapes = list(geometry.geoms) if geometry.geom_type == "GeometryCollection" else [geometry]
     with rasterio.open(path) as ds:
         try:
             if rule != "window":
-                return rasterio.mask.mask(ds, [geometry], crop=True, filled=False, all_touched=rule == "all_touched")
-            window = geometry_window(ds, [geometry])
+                return rasterio.mask.mask(ds, shapes, crop=True, filled=False, all_touched=rule == "all_touched")
+            window = geometry_window(ds, shapes)
         except (ValueError, rasterio.errors.WindowError):
             return None
         return ds.read(window=window, masked=True), ds.window_transform(window)

@@ -1,0 +1,85 @@
+"""rasteret_sql's reader called directly, without DuckDB: what the SQL around it costs is the difference to ``ours``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from benchmarks.contender import Contender
+from benchmarks.ours import Ours
+from benchmarks.workloads import Chip
+
+
+class OursReader(Contender):
+    """Records come from the collection that ``ours`` built; the clock covers projecting, windows, masks, reading."""
+
+    workloads: ClassVar[frozenset[str]] = frozenset({"W1", "W2", "W3"})
+    indexed: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = Ours.packages
+    how: ClassVar[str] = "the reader's Python classes (PointReader, read_blocks) on bands from the collection; defaults"
+
+    def build(self) -> None:
+        Ours(self.inputs, self.work).build()
+
+    def setup(self) -> None:
+        import shapely
+
+        from rasteret_sql.collection.rows import bands_of_payload
+
+        bands = self.inputs.bands
+        table = ds.dataset(self.work / "ours" / "bench_records", format="parquet").to_table(columns=["id", "crs", "assets", *(f"{b}_metadata" for b in bands)])
+        ids = {scene.id: number for number, scene in enumerate(self.inputs.scenes)}
+        assets = table["assets"].combine_chunks()
+        parts = [pa.StructArray.from_arrays([assets.field(b), table[f"{b}_metadata"].combine_chunks()], ["asset", "meta"]) for b in bands]
+        payload = pa.StructArray.from_arrays([table["crs"].combine_chunks(), *parts], ["crs", *(f"b{i}" for i in range(len(bands)))])
+        self.records = [(ids[name], row) for name, row in zip(table["id"].to_pylist(), bands_of_payload(payload, bands), strict=True)]
+        self.shapes = None if self.inputs.workload == "W1" else np.array(self.inputs.fields, dtype=object)
+        shapely.prepare(self.shapes)
+
+    def run(self, call: int) -> Any:
+        from rasteret_sql.reader.engine import Query
+
+        with Query(f"call {call}") as query:
+            return self.points(query) if self.inputs.workload == "W1" else self.blocks(query)
+
+    def points(self, query: Any) -> Any:
+        from rasteret_sql.reader.points import PointReader, Points, Visit
+
+        every = np.arange(len(self.inputs.lon), dtype=np.int32)
+        return PointReader(Points(self.inputs.lon, self.inputs.lat, "OGC:CRS84"), query).all([Visit(bands, every) for _, bands in self.records])
+
+    def blocks(self, query: Any) -> Any:
+        from rasteret_sql.raster.grid import Window
+        from rasteret_sql.reader.areas import BlockRequest, masks_of, project, read_blocks, read_grid, windows_of
+
+        rule = "window" if self.inputs.workload == "W3" else "center"
+        drawn: dict[Any, Any] = {}
+        requests, places = [], []
+        for scene, bands in self.records:
+            where = read_grid(bands)
+            if where not in drawn:
+                shapes = project(self.shapes, "OGC:CRS84", where[1])
+                windows = windows_of(shapes, where[0])
+                drawn[where] = (windows, masks_of(shapes, where[0], windows, rule))
+            windows, masks = drawn[where]
+            for number in np.flatnonzero(windows[:, 2] * windows[:, 3]).tolist():
+                requests.append(BlockRequest(bands, where[0], Window(*windows[number].tolist()), masks[number]))
+                places.append((scene, number))
+        return list(zip(places, requests, read_blocks(requests, query), strict=True))
+
+    def result(self, raw: Any) -> Any:
+        inputs = self.inputs
+        if inputs.workload == "W1":
+            out = np.zeros((len(inputs.ids), len(inputs.scenes), len(inputs.bands)), np.uint16)
+            for (scene, _), found in zip(self.records, raw, strict=True):
+                for b, (values, valid) in enumerate(zip(found.values, found.valid, strict=True)):
+                    out[found.points, scene, b] = np.where(valid, values, 0)
+            return out
+        return [
+            Chip(int(inputs.ids[number]), scene, b, request.window.row, request.window.col, np.where(block.valid[b], block.values[b], 0).astype(np.uint16))
+            for (scene, number), request, block in raw
+            for b in range(len(inputs.bands))
+        ]
