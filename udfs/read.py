@@ -283,14 +283,20 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
     geometries = Geometries(np.arange(len(here) + 1), pa.array(here), wkbs.take(pa.array(here)), one_chunk(crs)[0].as_py())
     rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _TICKET_FIELDS}
+    needed, query = 0, chosen.query()
+    counted: dict[str, npt.NDArray[np.int64]] = {}
     for index, row in enumerate(here.tolist()):
-        where = read_grid(bands[row])
-        if where is not None:
-            for name, values in _tickets(bands[row], *geometries.windows(index, *where)).items():
+        band = bands[row][0]
+        if band is not None:
+            nos, windows = geometries.windows(index, band.grid, band.crs)
+            cost = cost_of(band, segments_under(band, windows), query, counted)
+            needed += cost.bytes - cost.bytes_cached
+            for name, values in _tickets(bands[row], nos, windows).items():
                 rows[name].append(values)
+    check_budget(needed, query)
     columns = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
     requests, _ = block_requests(columns, geometries, chosen.pixels)
-    with chosen.query() as query:
+    with query:
         blocks = read_blocks(requests, query)
     cells: list[Column] = [None] * len(wkbs)
     for row, request, block in zip(columns["no"].tolist(), requests, blocks, strict=True):

@@ -90,6 +90,14 @@ __v AS (
 )"""
 
 
+MANY = "(SELECT 1 AS one FROM range(1000000000) LIMIT (SELECT 1)) AS many"
+"""One row that DuckDB takes for a thousand million.
+
+A record's row becomes as many rows as it has points, which DuckDB does not foresee: it would build the hash table of the last join from the
+results (1.2 million rows, 100 MB) and probe it with the points. Told that there are many, it builds from the points, and results stream.
+"""
+
+
 def source_of(records: Records) -> str:
     """The scan once more for what only paired records need; a relation's rows are numbered once and kept."""
     return records.scan if records.collection is not None else "__rel"

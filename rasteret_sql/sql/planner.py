@@ -96,7 +96,7 @@ HELD = "__h AS MATERIALIZED (SELECT __rasteret_hold(list(g.x ORDER BY no), list(
 def _sample_all(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
     return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(bands))},
 {HELD},
-__u AS (SELECT record_id, datetime, payload, unnest({call}, payload, nos, (SELECT ticket FROM __h))) AS u FROM __v),
+__u AS (SELECT record_id, datetime, payload, unnest({call}, payload, nos, (SELECT ticket FROM __h))) AS u FROM __v, {pairing.MANY}),
 __s AS (SELECT record_id, datetime, {spread} FROM __u)"""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -140,10 +141,21 @@ def collection_on_disk(source: Any, settings: Settings, crs: str | None = None) 
 
 
 def _on_disk(collection: Collection) -> Records:
-    files = listed(text(str(file)) for file in collection.files)
-    hive = "true, hive_types = {'year': INTEGER, 'month': INTEGER}" if any("=" in part for part in collection.files[0].parts[-3:-1]) else "false"
+    files = listed(text(_literal_path(file)) for file in collection.files)
+    inside = collection.files[0].relative_to(collection.path).parts[:-1]
+    keys = [part.partition("=")[0] for part in inside if "=" in part]
+    types = listed(f"{ident(key)}: INTEGER" for key in keys if key in ("year", "month"))
+    hive = (f"true, hive_types = {{{types}}}" if types else "true") if keys else "false"
     scan = f"read_parquet([{files}], filename = '__rasteret_file', file_row_number = true, hive_partitioning = {hive})"
     return Records(scan, "__rasteret_file", "file_row_number", collection)
+
+
+def _literal_path(file: Path) -> str:
+    """DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; in brackets they are themselves."""
+    escaped = re.sub(r"[*?\[]", r"[\g<0>]", str(file))
+    if "\\" in escaped and escaped != str(file):
+        raise InvalidArgument(f"{str(file)!r} holds a backslash and one of * ? [, which DuckDB cannot name; rename it")
+    return escaped
 
 
 def _is_tiff(source: str) -> bool:

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import shapely
 import tifffile
+from pyproj import Transformer
 from rasterio.errors import WindowError
 from rasterio.features import geometry_window
 
@@ -269,6 +270,46 @@ def test_max_bytes_refuses_before_the_first_request(con, archive: Archive, funct
     run(con, f"FROM {call}")
     con.execute("SET VARIABLE rasteret_max_bytes = 1").fetchall()
     run(con, f"FROM {call}")
+
+
+@pytest.mark.parametrize("form", ["rasteret_sample", "rasteret_read"])
+def test_max_bytes_holds_for_scalar_forms(con, archive: Archive, form: str) -> None:
+    x, y = SKY @ (150.5, 170.5)
+    lon, lat = Transformer.from_crs("EPSG:32633", "OGC:CRS84", always_xy=True).transform(x, y)
+    sql = f"SELECT {form}(s, 'POINT ({lon} {lat})', 'R') AS v FROM rasteret_collection('stack') AS s"
+    needed = sum(sum(archive.tiles(f"{record}R.tif", [(170, 150, 1, 1)]).values()) for record in range(4))
+    archive.reset()
+    con.execute(f"SET VARIABLE rasteret_max_bytes = {needed - 1}").fetchall()
+    with pytest.raises(duckdb.Error, match=f"would fetch {needed:,} bytes"):
+        run(con, sql)
+    assert archive.requests() == 0
+    con.execute(f"SET VARIABLE rasteret_max_bytes = {needed}").fetchall()
+    assert len(run(con, sql)) == 4
+    assert archive.requests() == 4
+
+
+def test_max_bytes_holds_over_the_rounds_of_latest(con, archive: Archive, tmp_path: Path) -> None:
+    """Older records are read where the newest has nothing: what all rounds fetch together stays within the limit."""
+    empty = np.full((SIZE, SIZE), 7, "uint16")
+    empty[::2, ::3] = 9
+    for name, plane in (("new", empty), ("old", np.full((SIZE, SIZE), 5, "uint16"))):
+        plane[0, 0] = 1
+        write_tif(archive.folder / f"{name}.tif", plane, nodata=7, blockxsize=TILE, blockysize=TILE)
+    when = [dt.datetime(2024, 2, 1), dt.datetime(2024, 1, 1)]
+    con.register("__r", pa.table({"id": ["new", "old"], "datetime": when, "path": [archive.server.url(f"{name}.tif") for name in ("new", "old")]}))
+    run(con, "FROM rasteret_build_from_table('__r', name := 'two', href_column := 'path', band_index_map := {'B': 0})")
+    x, y = SKY @ (5.5, 5.5)
+    con.register("points", pa.table({"no": [0], "x": [x], "y": [y]}))
+    new, old = (sum(archive.tiles(f"{name}.tif", [(5, 5, 1, 1)]).values()) for name in ("new", "old"))
+    sql = f"SELECT record_id, B FROM rasteret_sample('two', 'points', match := 'latest', {XY})"
+    archive.reset()
+    con.execute(f"SET VARIABLE rasteret_max_bytes = {new + old - 1}").fetchall()
+    with pytest.raises(duckdb.Error, match=f"would fetch {new + old:,} bytes"):
+        run(con, sql)
+    assert archive.requests() == 1
+    archive.reset()
+    con.execute(f"SET VARIABLE rasteret_max_bytes = {new + old}").fetchall()
+    assert run(con, sql) == [("old", 5)]
 
 
 CONDITIONS = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -318,18 +319,26 @@ def test_collection_names(con, folder, name):
 @example("100%")
 @example("a*b")
 @example("[ab]")
+@example("a\\b")
+@example("a\\[b")
+@example("year=x")
 def test_paths(con, folder, name):
     """A folder of any name that a file system takes, with a GeoTIFF and a collection in it."""
     assume("/" not in name and name not in {".", ".."} and len(os.fsencode(name)) < 200)
-    place = folder / "paths" / name
-    place.mkdir(parents=True, exist_ok=True)
-    tiff = place / "a.tif"
-    if not tiff.exists():
-        tiff.write_bytes((folder / "a.tif").read_bytes())
-        con.execute(f"COPY (FROM rasteret_collection(c)) TO {text(str(folder / 'copy.parquet'))}").fetchall()
-        (folder / "copy.parquet").rename(place / "c.parquet")
-    for source in (tiff, place / "c.parquet", place):
-        assert values(con, f"rasteret_sample({text(str(source))}, points, x := 'lon', y := 'lat')") == [(True,)], source
+    place = Path(tempfile.mkdtemp(dir=folder)) / name
+    place.mkdir()
+    tiff, parquet = place / "a.tif", place / "c.parquet"
+    tiff.write_bytes((folder / "a.tif").read_bytes())
+    con.execute(f"COPY (FROM rasteret_collection(c)) TO {text(str(folder / 'copy.parquet'))}").fetchall()
+    (folder / "copy.parquet").rename(parquet)
+    assert values(con, f"rasteret_sample({text(str(tiff))}, points, x := 'lon', y := 'lat')") == [(True,)]
+    for source in (parquet, place):
+        if "\\" in name and any(char in name for char in "*?["):
+            with pytest.raises(duckdb.Error, match="which DuckDB cannot name; rename it"):
+                con.execute(f"FROM rasteret_bands({text(str(source))})").fetchall()
+                con.execute(f"FROM rasteret_collection({text(str(source))})").fetchall()
+        else:
+            assert values(con, f"rasteret_sample({text(str(source))}, points, x := 'lon', y := 'lat')") == [(True,)], source
     assert values(con, f"rasteret_sample([{text(str(tiff))}], points, x := 'lon', y := 'lat')") == [(True,)]
     alive(con)
 
