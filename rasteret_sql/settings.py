@@ -53,17 +53,35 @@ def resolve_settings(variables: Mapping[str, Any] | None = None, environ: Mappin
     return Settings(**chosen)
 
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _whole(value: Any) -> int:
+    number = int(value)
+    if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+        raise ValueError
+    return number
+
+
+def _nonempty(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
+
+
 def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
     kind: type = type(spec.default)
     try:
         if kind is bool:
             parsed: Any = value if isinstance(value, bool) else {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
         elif kind is int:
-            parsed = int(value)
+            parsed = _whole(value)
+        elif kind is str:
+            parsed = _nonempty(value)
         else:
             parsed = kind(value)
-    except (KeyError, TypeError, ValueError):
-        raise InvalidArgument(f"{label} = {value!r} is not a {kind.__name__}: {spec.metadata['help']}") from None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InvalidArgument(f"{label} = {value} is not {_KINDS[kind]}: {spec.metadata['help']}") from None
     if kind in (int, float) and not parsed >= spec.metadata["minimum"]:
-        raise InvalidArgument(f"{label} = {value!r} is too small; the least is {spec.metadata['minimum']}: {spec.metadata['help']}")
+        raise InvalidArgument(f"{label} = {value} is too small; the least is {spec.metadata['minimum']}: {spec.metadata['help']}")
     return parsed

@@ -167,7 +167,7 @@ def parse_geometries(column: pa.Array) -> tuple[npt.NDArray[np.object_], list[st
 
 
 def point_coordinates(column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[str | None]]:
-    """x and y of each point (NaN for NULL and empty ones) and what is wrong with those that are none."""
+    """Coordinates of each point (NaN for NULL and empty ones) and what is wrong with those that are none."""
     fast = _plain_points(column)
     if fast is not None:
         return *fast, [None] * len(column)
@@ -198,9 +198,11 @@ def _only_points(shapes: npt.NDArray[np.object_], errors: list[str | None]) -> N
 
 
 def _complain(errors: list[str | None], on_error: pa.Array) -> None:
+    """``raise`` and ``null`` are what ``on_error`` may be; calls that have no such argument ``refuse``."""
     first = next((error for error in errors if error), None)
-    if first and one_chunk(on_error)[0].as_py() == "raise":
-        raise InvalidArgument(f"{first}; on_error := 'null' keeps such rows with their error")
+    mode = one_chunk(on_error)[0].as_py()
+    if first and mode != "null":
+        raise InvalidArgument(first if mode == "refuse" else f"{first}; on_error := 'null' keeps such rows with their error")
 
 
 def _excerpt(value: Any) -> str:

@@ -46,7 +46,9 @@ def segments_under(band: Band, windows: Ints) -> Ints:
 
 
 def cost_of(band: Band, segments: Ints, query: Query, counted: dict[str, Ints]) -> Cost:
-    """Cost of some segments of a band; sparse ones are free, and so are those ``counted`` (href → offsets) before: the bands of a chunky file share theirs."""
+    """Cost of some segments of a band; sparse ones are free, and so are those ``counted`` before (href → offsets): the bands of a chunky file share
+    theirs.
+    """
     starts, lengths = band.level.offsets[segments], band.level.byte_counts[segments]
     fresh = (lengths > 0) & ~np.isin(starts, counted.get(band.href, ()))
     starts, lengths = starts[fresh], lengths[fresh]

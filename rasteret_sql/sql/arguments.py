@@ -46,26 +46,57 @@ class Arguments:
         words = list(valid)
         value = self.get(name, words[0])
         if value not in words:
-            raise InvalidArgument(f"{name} := {value!r} is not valid{near(str(value), words)}; valid: {listing(words)}")
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid{near(str(value), words)}; valid: {listing(words)}")
         return str(value)
 
     def flag(self, name: str) -> bool:
         value = self.get(name, False)
         if not isinstance(value, bool):
-            raise InvalidArgument(f"{name} := {value!r} is not valid; valid: true, false")
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; valid: true, false")
         return value
 
     def count(self, name: str, most: int) -> int:
         value = self.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-            raise InvalidArgument(f"{name} := {value!r} is not valid; whole numbers from 0 to {most} are")
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; whole numbers from 0 to {most} are")
         return value
 
-    def name(self, name: str) -> str | None:
+    def name(self, name: str, what: str = "a column name in quotes") -> str | None:
         value = self.get(name)
         if value is not None and not isinstance(value, str):
-            raise InvalidArgument(f"{name} := {value!r} is not valid; a column name in quotes is")
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; {what} is")
         return value
+
+    def crs(self, name: str) -> str | None:
+        return self.name(name, "a CRS in quotes such as 'EPSG:32643'")
+
+    def names(self, name: str) -> list[str] | None:
+        """A list of names; a single one counts as a list of one."""
+        value = self.get(name)
+        found = [value] if isinstance(value, str) else value
+        if found is not None and not (isinstance(found, list) and found and all(isinstance(item, str) for item in found)):
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; a list of names is, such as ['B04', 'B08']")
+        return found
+
+    def mapping(self, name: str, kind: type) -> dict[str, Any] | None:
+        """A STRUCT or MAP of names to values of one kind."""
+        value = self.get(name)
+        if value is None:
+            return None
+        is_map = isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
+        pairs = dict(value) if is_map else value
+        if not isinstance(pairs, dict) or not all(isinstance(key, str) and type(item) is kind for key, item in pairs.items()):
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; {{'name': {'0' if kind is int else repr('other')}, …}} is")
+        return pairs
+
+
+def shown(value: Any) -> str:
+    """A value as SQL writes it, as far as messages need it."""
+    if value is None or isinstance(value, bool):
+        return {None: "NULL", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    return repr(value) if isinstance(value, str | dict | bytes) else str(value)
 
 
 def chosen_bands(asked: Any, known: list[str] | None) -> list[str]:
@@ -78,7 +109,7 @@ def chosen_bands(asked: Any, known: list[str] | None) -> list[str]:
         return known
     names = [asked] if isinstance(asked, str) else asked
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InvalidArgument(f"bands := {asked!r} is not valid; a list of band names is, such as ['B04', 'B08']")
+        raise InvalidArgument(f"bands := {shown(asked)} is not valid; a list of band names is, such as ['B04', 'B08']")
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise InvalidArgument(f"band {repeated!r} is asked for twice")
     for name in names:

@@ -112,7 +112,7 @@ def _settings() -> str:
 
 def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, str]) -> tuple[ScalarFunction, ...]:
     """The scalar forms; they share engine, cache and rules with the table forms."""
-    area = "__rasteret_geometries(geometry, __rasteret_geometry_crs(typeof(geometry), NULL), 'raise').wkb"
+    area = "__rasteret_geometries(geometry, __rasteret_geometry_crs(typeof(geometry), NULL), 'refuse').wkb"
     return (
         ScalarFunction(
             "rasteret_sample",

@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from rasteret_sql.collection.workspace import check_name
 from rasteret_sql.errors import InvalidArgument, RasteretError, one_line
 from rasteret_sql.sql import pairing
-from rasteret_sql.sql.arguments import Arguments, chosen_bands
+from rasteret_sql.sql.arguments import Arguments, chosen_bands, shown
 from rasteret_sql.sql.catalogue import functions_text
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.sources import ROW, BandType, Geometries, Records, collection_on_disk, double_types, records_of, table_scan
@@ -184,7 +185,7 @@ def plan_value(arguments: Arguments) -> str:
     call = f"__rasteret_latest({text(options.to_json())}, [{kind.sql}]"
     spread = f"u.record[1] AS ri, unnest(u.no) AS no, unnest({kind.pick('u', 0)}) AS v0"
     shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
-    row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'raise')]) AS g"
+    row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'refuse')]) AS g"
     return f"""
 WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{_records_cte(records)},{_sample_latest(records, bands, call, spread)}
 SELECT v0 AS value FROM __s"""
@@ -192,7 +193,7 @@ SELECT v0 AS value FROM __s"""
 
 def _reading(arguments: Arguments, name: str) -> tuple[Records, list[str], Options]:
     """What all reads share: records, bands, options."""
-    records = records_of(arguments.required(name), arguments.settings, arguments.name("crs"))
+    records = records_of(arguments.required(name), arguments.settings, arguments.crs("crs"))
     bands = chosen_bands(arguments.get("bands"), records.bands)
     on_error = arguments.choice("on_error", ("raise", "null"))
     return records, bands, Options(arguments.function, tuple(bands), on_error, scaled=arguments.flag("scaled"), settings=arguments.settings)
@@ -211,7 +212,7 @@ def _status(status: str, met: str) -> str:
 
 def plan_collection(arguments: Arguments) -> str:
     """The rows of a collection; each band's metadata gains typed NULLs, so that what is filtered from it still knows its types."""
-    records = records_of(arguments.required("collection"), arguments.settings, arguments.name("crs"))
+    records = records_of(arguments.required("collection"), arguments.settings, arguments.crs("crs"))
     if records.collection is None:
         return f"SELECT * EXCLUDE (__rasteret_row) FROM {records.scan}"
     columns = []
@@ -226,7 +227,7 @@ def plan_collection(arguments: Arguments) -> str:
 
 
 def plan_bands(arguments: Arguments) -> str:
-    collection = collection_on_disk(arguments.required("collection"), arguments.settings, arguments.name("crs"))
+    collection = collection_on_disk(arguments.required("collection"), arguments.settings, arguments.crs("crs"))
     return _rows("__rasteret_bands", {"bands": collection.band_names, "files": [str(file) for file in collection.files]})
 
 
@@ -246,7 +247,7 @@ def plan_settings(arguments: Arguments) -> str:
 def plan_io(arguments: Arguments) -> str:
     last = arguments.get("last", 10)
     if isinstance(last, bool) or not isinstance(last, int) or last < 1:
-        raise InvalidArgument(f"last := {last!r} is not valid; a whole number from 1 is")
+        raise InvalidArgument(f"last := {shown(last)} is not valid; a whole number from 1 is")
     return _rows("__rasteret_io", {"last": last})
 
 
@@ -262,31 +263,23 @@ def _rows(function: str, arguments: Mapping[str, Any]) -> str:
 def plan_build(arguments: Arguments) -> str:
     name = arguments.required("name")
     if not isinstance(name, str):
-        raise InvalidArgument(f"name := {name!r} is not valid; a name in quotes is")
+        raise InvalidArgument(f"name := {shown(name)} is not valid; a name in quotes is")
+    check_name(name)
     source = arguments.required("records")
     options = {
-        "column_map": _mapping(arguments, "column_map", str) or {},
+        "column_map": arguments.mapping("column_map", str) or {},
         "href_column": arguments.name("href_column"),
-        "band_index_map": _mapping(arguments, "band_index_map", int),
-        "band_columns": _mapping(arguments, "band_columns", str),
-        "band_codes": arguments.get("band_codes"),
-        "url_rewrite": _mapping(arguments, "url_rewrite", str) or {},
+        "band_index_map": arguments.mapping("band_index_map", int),
+        "band_columns": arguments.mapping("band_columns", str),
+        "band_codes": arguments.names("band_codes"),
+        "url_rewrite": arguments.mapping("url_rewrite", str) or {},
     }
     request = {"name": name, "source": str(source), "options": options, "settings": asdict(arguments.settings)}
     return f"""
 SELECT unnest(u, recursive := true) FROM (
-  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u FROM (SELECT list({ROW}) AS rows FROM {table_scan(source)} AS {ROW})
+  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u
+  FROM (SELECT list({ROW}) AS rows FROM {table_scan(source)} AS {ROW})
 )"""
-
-
-def _mapping(arguments: Arguments, name: str, kind: type) -> dict[str, Any] | None:
-    value = arguments.get(name)
-    if value is None:
-        return None
-    pairs = dict(value) if isinstance(value, list) else value
-    if not isinstance(pairs, dict) or not all(isinstance(item, kind) for item in pairs.values()):
-        raise InvalidArgument(f"{name} := {value!r} is not valid; {{'name': {'0' if kind is int else repr('other')}, …}} is")
-    return pairs
 
 
 PLANNERS: Mapping[str, Callable[[Arguments], str]] = {

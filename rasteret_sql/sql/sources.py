@@ -22,7 +22,7 @@ from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, ne
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
-from rasteret_sql.sql.arguments import Arguments
+from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import ident, listed, relation, text
 from rasteret_sql.storage.hrefs import resolve_href
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
@@ -113,7 +113,7 @@ def records_of(source: Any, settings: Settings, crs: str | None = None) -> Recor
     if isinstance(source, list):
         return _on_disk(_bare_files(source, settings, crs))
     if not isinstance(source, str) or not source:
-        raise InvalidArgument(f"collection := {source!r} is not valid; a name, a path, a list of GeoTIFFs or a table is")
+        raise InvalidArgument(f"collection := {shown(source)} is not valid; a name, a path, a list of GeoTIFFs or a table is")
     found = find_collection(source, settings.workspace)
     if found is not None:
         return _on_disk(found)
@@ -185,7 +185,7 @@ def _bare_files(sources: Sequence[Any], settings: Settings, crs: str | None) -> 
     hrefs: list[str] = []
     for source in sources:
         if not isinstance(source, str):
-            raise InvalidArgument(f"{source!r} in the list of GeoTIFFs is not valid; paths and URLs are")
+            raise InvalidArgument(f"{shown(source)} in the list of GeoTIFFs is not valid; paths and URLs are")
         hrefs += _expand(source)
     if not hrefs:
         raise CollectionNotFound("the list of GeoTIFFs is empty")
@@ -258,7 +258,7 @@ class Geometries:
         x, y = arguments.name("x"), arguments.name("y")
         if (x is None) != (y is None):
             raise InvalidArgument("x and y go together: x := '<column>', y := '<column>'")
-        asked_crs = arguments.name("geometry_crs")
+        asked_crs = arguments.crs("geometry_crs")
         if asked_crs is not None:
             check_crs(asked_crs)
         asked = arguments.name("geometry")
@@ -293,7 +293,7 @@ class Geometries:
 def table_scan(source: Any) -> str:
     """``FROM`` item of a table argument: a relation's name, or a path of a Parquet or CSV file."""
     if not isinstance(source, str) or not source:
-        raise InvalidArgument(f"{source!r} is no table; a table, view, CTE or the path of a file is valid")
+        raise InvalidArgument(f"{shown(source)} is no table; a table, view, CTE or the path of a file is valid")
     if source.endswith((".parquet", ".geoparquet", ".parq")):
         return f"read_parquet({text(source)})"
     if source.endswith((".csv", ".tsv")):

@@ -19,7 +19,9 @@ SKY = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0)
 """An ordinary grid in EPSG:32633."""
 
 
-def write_tif(path: Path, planes: np.ndarray, *, crs: str = "EPSG:32633", transform: Affine = SKY, nodata: float | None = None, **options: Any) -> str:
+def write_tif(
+    path: Path, planes: np.ndarray, *, crs: str = "EPSG:32633", transform: Affine = SKY, nodata: float | None = None, **options: Any
+) -> str:
     """A GeoTIFF of (bands, height, width) or (height, width) pixels; tiles of 16 unless told otherwise. Answers with its path."""
     planes = planes if planes.ndim == 3 else planes[None]
     profile = {"driver": "GTiff", "count": len(planes), "height": planes.shape[1], "width": planes.shape[2], "dtype": planes.dtype.name}

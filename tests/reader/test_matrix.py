@@ -223,7 +223,9 @@ def test_files_of_several_dtypes_in_one_statement(con, tmp_path) -> None:
     """The band's type is one that holds all of them."""
     planes = {"uint8": np.arange(64, dtype="uint8"), "int16": np.arange(-30, 34, dtype="int16"), "float32": np.linspace(0, 1, 64, dtype="float32")}
     paths = [write_tif(tmp_path / f"{name}.tif", array.reshape(8, 8), nodata=3) for name, array in planes.items()]
-    con.register("points", pa.table({"no": range(64), "x": [500005.0 + 10 * (i % 8) for i in range(64)], "y": [5199995.0 - 10 * (i // 8) for i in range(64)]}))
+    con.register(
+        "points", pa.table({"no": range(64), "x": [500005.0 + 10 * (i % 8) for i in range(64)], "y": [5199995.0 - 10 * (i // 8) for i in range(64)]})
+    )
     table = fetch(con, f"FROM rasteret_sample({paths}, 'points', x := 'x', y := 'y', geometry_crs := 'EPSG:32633') ORDER BY record_id, no")
     for name, array in planes.items():
         mine = table.filter(pa.compute.equal(table["record_id"], name))

@@ -145,7 +145,9 @@ def test_rgbn_by_index(con, real_data: Path) -> None:
     ).fetchall()
     plot = shapely.Point(794200.3, 2049400.8).buffer(333.3)
     con.register("plots", pa.table({"geom": shapely.to_wkb([plot])}))
-    table = fetch(con, "FROM rasteret_read('rgbn', 'plots', bands := ['NIR', 'R'], geometry_crs := 'EPSG:32618', pixels := 'all_touched') ORDER BY record_id")
+    table = fetch(
+        con, "FROM rasteret_read('rgbn', 'plots', bands := ['NIR', 'R'], geometry_crs := 'EPSG:32618', pixels := 'all_touched') ORDER BY record_id"
+    )
     assert table["datetime"].to_pylist() == sorted(table["datetime"].to_pylist())
     for row, path in enumerate(paths):
         expected, transform = read_under(path, plot, "all_touched")

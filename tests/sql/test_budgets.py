@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -130,7 +131,7 @@ def assert_within_budget(archive: Archive, tiles: Tiles) -> None:
     for (name, start), length in tiles.items():
         assert any(first <= start and start + length <= last for first, last in spans[name]), (name, start)
     for found in spans.values():
-        assert all(before[1] <= after[0] for before, after in zip(found, found[1:], strict=False)), "bytes fetched twice"
+        assert all(before[1] <= after[0] for before, after in pairwise(found)), "bytes fetched twice"
 
 
 def run(con, sql: str) -> list[tuple]:

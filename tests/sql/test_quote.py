@@ -60,8 +60,8 @@ NASTY = [
     "href",
 ]
 NAMES = st.one_of(st.sampled_from(NASTY), st.text(st.sampled_from("\"'`;.-/*\\$ \n(){}[],:=aAé_0%"), min_size=1, max_size=12), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8))
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SLOW = settings(QUICK, max_examples=30)
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(QUICK, max_examples=20)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import shapely
 from affine import Affine
 from pyproj import CRS, Transformer
 
-from tests.reader.oracle import SKY, blocks, fetch, read_under, rows, same, scalars, write_tif
+from tests.reader.oracle import SKY, blocks, fetch, read_under, rows, same, write_tif
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -37,7 +37,9 @@ def scene(tmp_path: Path) -> str:
 
 
 def shapes_table(con, geometries: list[shapely.Geometry | None], name: str = "shapes") -> None:
-    con.register(name, pa.table({"no": range(len(geometries)), "geom": pa.array(list(shapely.to_wkb(np.array(geometries, dtype=object))), pa.binary())}))
+    con.register(
+        name, pa.table({"no": range(len(geometries)), "geom": pa.array(list(shapely.to_wkb(np.array(geometries, dtype=object))), pa.binary())})
+    )
 
 
 def assert_like_rasterio(con, path: str, geometries: list[shapely.Geometry], rule: str, bands: tuple[str, ...] = ("b1", "b2")) -> None:
@@ -82,8 +84,8 @@ def test_geometries_of_every_kind(con, scene: str, rule: str) -> None:
 def test_thousands_of_geometries(con, scene: str, rule: str) -> None:
     """More than DuckDB hands over at once, in no order; each as if it were alone."""
     rng = np.random.default_rng(6)
-    x, y = rng.uniform(-2, SIZE + 2, (2, 2600))
-    circles = [shapely.Point(SKY @ place).buffer(radius) for place, radius in zip(zip(x, y, strict=True), rng.uniform(3, 45, 2600), strict=True)]
+    x, y = rng.uniform(-2, SIZE + 2, (2, 2100))
+    circles = [shapely.Point(SKY @ place).buffer(radius) for place, radius in zip(zip(x, y, strict=True), rng.uniform(3, 45, 2100), strict=True)]
     assert_like_rasterio(con, scene, circles, rule, ("b1",))
 
 
@@ -159,11 +161,16 @@ def test_user_columns_come_first_and_keep_their_names(con, scene: str) -> None:
 
 def test_records_may_have_any_columns(con, scene: str) -> None:
     """Names that the plan itself uses are the user's to use, in tables of records too."""
-    con.execute(f"CREATE TEMP TABLE records AS SELECT 'a' AS id, '{scene}' AS path, 1 AS t, 2 AS k, 3 AS f, 4 AS g, 5 AS src, 6 AS size, 7 AS xmin").fetchall()
+    con.execute(
+        f"CREATE TEMP TABLE records AS SELECT 'a' AS id, '{scene}' AS path, 1 AS t, 2 AS k, 3 AS f, 4 AS g, 5 AS src, 6 AS size, 7 AS xmin"
+    ).fetchall()
     con.execute("FROM rasteret_build_from_table('records', name := 'named', href_column := 'path')").fetchall()
     shapes_table(con, [shapely.box(*at((5.2, 9.1))[0], *at((9.3, 5.2))[0])])
     con.execute("CREATE TEMP TABLE filtered AS FROM rasteret_collection('named') WHERE t = 1 AND k = 2").fetchall()
-    found = [con.execute(f"SELECT b1, b2 FROM rasteret_read('{source}', 'shapes', bands := ['b1', 'b2'], {UTM})").fetchall() for source in ("named", "filtered")]
+    found = [
+        con.execute(f"SELECT b1, b2 FROM rasteret_read('{source}', 'shapes', bands := ['b1', 'b2'], {UTM})").fetchall()
+        for source in ("named", "filtered")
+    ]
     assert found[0] == found[1]
     assert len(found[0][0][0]) == 25
 
@@ -198,7 +205,9 @@ def test_over_the_antimeridian(con, tmp_path: Path) -> None:
 
 def test_nothing_met_or_nothing_valid(con, tmp_path: Path) -> None:
     path = write_tif(tmp_path / "empty.tif", np.zeros((40, 40), "uint8"), nodata=0)
-    shapes_table(con, [shapely.box(*at((5.2, 9.1))[0], *at((9.3, 5.2))[0]), shapely.box(*at((50.2, 9.1))[0], *at((59.3, 5.2))[0]), shapely.Point(0, 0)])
+    shapes_table(
+        con, [shapely.box(*at((5.2, 9.1))[0], *at((9.3, 5.2))[0]), shapely.box(*at((50.2, 9.1))[0], *at((59.3, 5.2))[0]), shapely.Point(0, 0)]
+    )
     found = rows(con, f"FROM rasteret_read('{path}', 'shapes', {UTM}, pixels := 'window') ORDER BY no")
     assert [(row["status"], row["record_id"], row["height"], row["b1"], row["error"]) for row in found] == [
         ("nodata", "empty", 5, [None] * 25, None),
@@ -249,7 +258,8 @@ def test_a_file_changed_since_it_was_indexed(con, tmp_path: Path) -> None:
 def test_filters_and_projections_change_no_row(con, tmp_path: Path) -> None:
     """What WHERE lets through is what it would let through of the whole result; columns may be asked for in any number and order."""
     records = [
-        {"id": f"r{i}", "datetime": dt.datetime(2024, 1, 1 + i % 3), "path": write_tif(tmp_path / f"{i}.tif", np.full((40, 40), i + 1, "uint8"))} for i in range(6)
+        {"id": f"r{i}", "datetime": dt.datetime(2024, 1, 1 + i % 3), "path": write_tif(tmp_path / f"{i}.tif", np.full((40, 40), i + 1, "uint8"))}
+        for i in range(6)
     ]
     con.register("__r", pa.Table.from_pylist(records))
     con.execute("FROM rasteret_build_from_table('__r', name := 'six', href_column := 'path')").fetchall()
@@ -274,7 +284,9 @@ def test_filters_and_projections_change_no_row(con, tmp_path: Path) -> None:
 def test_arrays_aggregate_in_sql(con, scene: str) -> None:
     plot = shapely.Polygon(at((5.2, 5.1), (50.3, 8.2), (44.4, 52.7)))
     shapes_table(con, [plot])
-    sums = con.execute(f"SELECT list_sum(b1), list_count(b1), list_max(b2) FROM rasteret_read('{scene}', 'shapes', bands := ['b1', 'b2'], {UTM})").fetchall()
+    sums = con.execute(
+        f"SELECT list_sum(b1), list_count(b1), list_max(b2) FROM rasteret_read('{scene}', 'shapes', bands := ['b1', 'b2'], {UTM})"
+    ).fetchall()
     expected = read_under(scene, plot, "center")[0]
     assert sums == [(int(expected[0].sum()), int(expected[0].count()), int(expected[1].max()))]
 
@@ -294,9 +306,3 @@ def test_one_bad_argument_fails_in_one_line(con, scene: str, arguments: str, mes
     with pytest.raises(duckdb.Error) as caught:
         con.execute(f"FROM rasteret_read({', '.join(filter(None, [repr(scene), repr('shapes'), arguments]))})").fetchall()
     assert message in str(caught.value).splitlines()[0]
-
-
-def test_scalars_of_an_empty_column() -> None:
-    """The judge itself: masks and exact integers."""
-    column = pa.array([2**64 - 1, None, 1], pa.uint64())
-    assert scalars(column).tolist() == [2**64 - 1, None, 1]

@@ -118,7 +118,11 @@ def test_latest_over_records_that_lie_apart(con, tmp_path: Path) -> None:
     """A newer record beside the point does not count; the older one under it does."""
     new = write_tif(tmp_path / "new.tif", np.full((20, 20), 2, "uint8"), nodata=0)
     old = write_tif(tmp_path / "old.tif", np.full((20, 20), 1, "uint8"), nodata=0, transform=SKY @ Affine.translation(10, 0), crs="EPSG:32633")
-    build(con, "apart", [{"id": "new", "datetime": dt.datetime(2024, 2, 1), "path": new}, {"id": "old", "datetime": dt.datetime(2024, 1, 1), "path": old}])
+    build(
+        con,
+        "apart",
+        [{"id": "new", "datetime": dt.datetime(2024, 2, 1), "path": new}, {"id": "old", "datetime": dt.datetime(2024, 1, 1), "path": old}],
+    )
     register_points(con, np.array([5, 5, 5]), np.array([3, 15, 25]))
     found = con.execute(f"SELECT record_id, B FROM rasteret_sample('apart', 'points', match := 'latest', {XY}) ORDER BY no").fetchall()
     assert found == [("new", 2), ("new", 2), ("old", 1)]
@@ -168,7 +172,9 @@ def test_neighbours_are_valid_in_every_band(con, tmp_path: Path) -> None:
     planes[0, 4, 5], planes[0, 4, 7], planes[1, 4, 7], planes[1, 3, 4] = 10, 11, 21, 22
     path = write_tif(tmp_path / "two.tif", planes, nodata=0)
     register_points(con, np.array([4]), np.array([4]))
-    found = con.execute(f"SELECT b1, b2, status, distance_pixels FROM rasteret_sample('{path}', 'points', bands := ['b1', 'b2'], max_distance_pixels := 4, {XY})")
+    found = con.execute(
+        f"SELECT b1, b2, status, distance_pixels FROM rasteret_sample('{path}', 'points', bands := ['b1', 'b2'], max_distance_pixels := 4, {XY})"
+    )
     assert found.fetchall() == [(11, 21, "fallback", 3.0)]
 
 
@@ -179,7 +185,9 @@ def test_points_outside_get_no_neighbour(con, tmp_path: Path) -> None:
     assert found == [(None, "outside", None)] * 2
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [("uint16", "USMALLINT"), ("int8", "TINYINT"), ("uint64", "UBIGINT"), ("float32", "FLOAT"), ("float64", "DOUBLE")])
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [("uint16", "USMALLINT"), ("int8", "TINYINT"), ("uint64", "UBIGINT"), ("float32", "FLOAT"), ("float64", "DOUBLE")]
+)
 @pytest.mark.parametrize("radius", [1, 2])
 def test_neighbourhoods(con, tmp_path: Path, dtype: str, kind: str, radius: int) -> None:
     rng = np.random.default_rng(2)
@@ -268,7 +276,7 @@ def test_the_geometry_column_is_found_or_named(con, ramp: str) -> None:
     con.execute(f"CREATE TEMP TABLE two AS SELECT '{point}' AS geometry, '{other}' AS spot").fetchall()
     assert con.execute(f"SELECT b1 FROM rasteret_sample('{ramp}', 'two', {UTM})").fetchall() == [(64,)]
     assert con.execute(f"SELECT b1 FROM rasteret_sample('{ramp}', 'two', geometry := 'SPOT', {UTM})").fetchall() == [(65,)]
-    con.execute(f"CREATE TEMP TABLE odd AS SELECT '{point}'::GEOMETRY AS \"the, \"\"place\", 'x' AS \"a b\"").fetchall()
+    con.execute(f'CREATE TEMP TABLE odd AS SELECT \'{point}\'::GEOMETRY AS "the, ""place", \'x\' AS "a b"').fetchall()
     assert con.execute(f"SELECT b1 FROM rasteret_sample('{ramp}', 'odd', {UTM})").fetchall() == [(64,)]
 
 

@@ -17,7 +17,17 @@ from pyproj import Transformer
 from tests.reader.oracle import SKY, write_tif
 
 LONLAT = Transformer.from_crs("EPSG:32633", "OGC:CRS84", always_xy=True)
-BANDS = {"B4": "uint16", "B8": "uint16", "SCL": "uint8", "T": "float32", "I8": "int8", "U64": "uint64", "I64": "int64", "F64": "float64", "I32": "int32"}
+BANDS = {
+    "B4": "uint16",
+    "B8": "uint16",
+    "SCL": "uint8",
+    "T": "float32",
+    "I8": "int8",
+    "U64": "uint64",
+    "I64": "int64",
+    "F64": "float64",
+    "I32": "int32",
+}
 VALUES = {"B4": "INTEGER", "SCL": "INTEGER", "T": "FLOAT", "I8": "INTEGER", "U64": "UBIGINT", "I64": "BIGINT", "F64": "DOUBLE", "I32": "BIGINT"}
 PIXELS = {"B4": "USMALLINT", "SCL": "UTINYINT", "T": "FLOAT", "I8": "TINYINT", "U64": "UBIGINT", "I64": "BIGINT", "F64": "DOUBLE", "I32": "INTEGER"}
 
@@ -98,7 +108,9 @@ def test_several_bands_in_one_expression(con, s2: str) -> None:
 
 @pytest.mark.parametrize("point", ["'POINT EMPTY'", "NULL::VARCHAR", "'POINT (0 0)'"])
 def test_points_without_a_value(con, s2: str, point: str) -> None:
-    found = con.execute(f"SELECT DISTINCT rasteret_sample(s, {point}, 'B4'), rasteret_read(s, {point}, 'B4') FROM rasteret_collection('s2') AS s").fetchall()
+    found = con.execute(
+        f"SELECT DISTINCT rasteret_sample(s, {point}, 'B4'), rasteret_read(s, {point}, 'B4') FROM rasteret_collection('s2') AS s"
+    ).fetchall()
     assert found == [(None, None)]
 
 
@@ -116,7 +128,9 @@ def test_bad_arguments_are_named(con, s2: str, call: str, message: str) -> None:
 
 def test_value_is_the_newest_valid(con, s2: str) -> None:
     for band in ("B4", "U64", "T"):
-        latest = con.execute(f"SELECT ST_AsText(geom), {band} FROM rasteret_sample('s2', 'p', bands := ['{band}'], match := 'latest') ORDER BY id LIMIT 25").fetchall()
+        latest = con.execute(
+            f"SELECT ST_AsText(geom), {band} FROM rasteret_sample('s2', 'p', bands := ['{band}'], match := 'latest') ORDER BY id LIMIT 25"
+        ).fetchall()
         assert sum(value is not None for _, value in latest) > 10
         for point, value in latest:
             found = con.execute(f"SELECT rasteret_value('s2', '{point}', '{band}') AS v").fetchall()
