@@ -30,7 +30,9 @@ class OursReader(Contender):
         from rasteret_sql.collection.rows import bands_of_payload
 
         bands = self.inputs.bands
-        table = ds.dataset(self.work / "ours" / "bench_records", format="parquet").to_table(columns=["id", "crs", "assets", *(f"{b}_metadata" for b in bands)])
+        table = ds.dataset(self.work / "ours" / "bench_records", format="parquet").to_table(
+            columns=["id", "crs", "assets", *(f"{b}_metadata" for b in bands)]
+        )
         ids = {scene.id: number for number, scene in enumerate(self.inputs.scenes)}
         assets = table["assets"].combine_chunks()
         parts = [pa.StructArray.from_arrays([assets.field(b), table[f"{b}_metadata"].combine_chunks()], ["asset", "meta"]) for b in bands]
@@ -79,7 +81,14 @@ class OursReader(Contender):
                     out[found.points, scene, b] = np.where(valid, values, 0)
             return out
         return [
-            Chip(int(inputs.ids[number]), scene, b, request.window.row, request.window.col, np.where(block.valid[b], block.values[b], 0).astype(np.uint16))
+            Chip(
+                int(inputs.ids[number]),
+                scene,
+                b,
+                request.window.row,
+                request.window.col,
+                np.where(block.valid[b], block.values[b], 0).astype(np.uint16),
+            )
             for (scene, number), request, block in raw
             for b in range(len(inputs.bands))
         ]

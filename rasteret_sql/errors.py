@@ -7,8 +7,8 @@ keep their secret there; :func:`redact` is the one place that cuts it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit, urlunsplit
 
 
 class RasteretError(Exception):
@@ -39,7 +39,7 @@ class ReadError(RasteretError):
     """Bytes could not be had: network, server, file. Carries the asset and the byte range."""
 
     def __init__(self, message: str, href: str | None = None, byte_range: tuple[int, int] | None = None) -> None:
-        where = "" if href is None else f"{redact(href)}: "
+        where = "" if href is None else f"{one_line(redact(href), 2000)}: "
         span = "" if byte_range is None else f" (bytes {byte_range[0]}-{byte_range[1] - 1})"
         super().__init__(f"{where}{one_line(message)}{span}")
         self.href = None if href is None else redact(href)
@@ -55,15 +55,12 @@ class Cancelled(RasteretError):
 
 
 def redact(href: str) -> str:
-    """The href without query string, fragment and credentials: what may be shown or logged."""
-    try:
-        parts = urlsplit(href)
-    except ValueError:  # brackets or characters that no host may have
-        return f"{href.partition('://')[0]}://…"
-    if not parts.scheme or not parts.netloc:
+    """The href without query string, fragment and credentials: what may be shown or logged. Local paths, which have none of these, stay as they are."""
+    before, mark, rest = href.partition("://")
+    if not mark or before.lower().endswith("file"):
         return href
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{before}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def one_line(text: str, limit: int = 400) -> str:

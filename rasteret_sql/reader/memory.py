@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 
-TRIM_BYTES = 96 << 20
+TRIM_BYTES = 64 << 20
 """A trim costs milliseconds, and pages that are used again must be mapped again: once per so many decoded bytes is not felt."""
 
 

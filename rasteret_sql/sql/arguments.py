@@ -102,10 +102,8 @@ def shown(value: Any) -> str:
 def chosen_bands(asked: Any, known: list[str] | None) -> list[str]:
     """The bands of a call: those asked for, checked where the collection's are known; a collection of one band needs no asking."""
     if asked is None:
-        if known is None:
-            raise InvalidArgument("bands is missing: name the bands of the relation, such as bands := ['B04']")
-        if len(known) != 1:
-            raise BandNotFound(f"bands is missing; choose from: {listing(known)}")
+        if known is None or len(known) != 1:
+            raise BandNotFound(f"bands is missing; choose from: {listing(known or ())}")
         return known
     names = [asked] if isinstance(asked, str) else asked
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

@@ -19,7 +19,7 @@ from rasteret_sql.sql import pairing
 from rasteret_sql.sql.arguments import Arguments, chosen_bands, shown
 from rasteret_sql.sql.catalogue import functions_text
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.sources import ROW, BandType, Geometries, Records, collection_on_disk, double_types, records_of, table_scan
+from rasteret_sql.sql.sources import ROW, BandType, Geometries, Records, collection_on_disk, double_types, records_of, table_scan, unknown_bands
 from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.options import Options
 
@@ -194,6 +194,8 @@ SELECT v0 AS value FROM __s"""
 def _reading(arguments: Arguments, name: str) -> tuple[Records, list[str], Options]:
     """What all reads share: records, bands, options."""
     records = records_of(arguments.required(name), arguments.settings, arguments.crs("crs"))
+    if records.collection is None and arguments.get("bands") is None:
+        raise unknown_bands(arguments.required(name), arguments.settings)
     bands = chosen_bands(arguments.get("bands"), records.bands)
     on_error = arguments.choice("on_error", ("raise", "null"))
     return records, bands, Options(arguments.function, tuple(bands), on_error, scaled=arguments.flag("scaled"), settings=arguments.settings)

@@ -140,6 +140,14 @@ def collection_on_disk(source: Any, settings: Settings, crs: str | None = None) 
     return collection
 
 
+def unknown_bands(source: str, settings: Settings) -> InvalidArgument:
+    """What to say of a name that is no built collection when the bands were left out: a relation's are not known before it runs."""
+    names = collection_names(settings.workspace)
+    return InvalidArgument(
+        f"no built collection {source!r}{near(source, names)}; built: {listing(names)}; of a table or view name the bands, such as bands := ['B04']"
+    )
+
+
 def _on_disk(collection: Collection) -> Records:
     files = listed(text(_literal_path(file)) for file in collection.files)
     inside = collection.files[0].relative_to(collection.path).parts[:-1]

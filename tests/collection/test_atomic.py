@@ -80,13 +80,18 @@ def old(con, folder, tmp_path):
 
 
 def start(step, workspace, table):
-    return subprocess.Popen([sys.executable, "-c", BUILD, step, str(workspace), str(table)], stdout=subprocess.PIPE, env=os.environ | {"RASTERET_PROGRESS": "false"})
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILD, step, str(workspace), str(table)], stdout=subprocess.PIPE, env=os.environ | {"RASTERET_PROGRESS": "false"}
+    )
 
 
 def check_whole(con, href, count):
     """The collection, its list and its pixels."""
     assert rows(con, "SELECT name, records FROM rasteret_collections()") == [{"name": "c", "records": count}]
-    assert one(con, "SELECT count(DISTINCT id) AS n, count(DISTINCT year * 12 + month) AS months, any_value(assets.b1.href) AS href FROM rasteret_collection(c)") == {
+    assert one(
+        con,
+        "SELECT count(DISTINCT id) AS n, count(DISTINCT year * 12 + month) AS months, any_value(assets.b1.href) AS href FROM rasteret_collection(c)",
+    ) == {
         "n": count,
         "months": 3,
         "href": str(href),

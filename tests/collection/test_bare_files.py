@@ -137,7 +137,10 @@ def test_in_every_function(con, folder):
 def test_one_band_needs_no_name(con, folder):
     con.execute("CREATE TABLE points AS SELECT 15.001 AS x, 46.952 AS y").fetchall()
     assert one(con, f"SELECT status FROM rasteret_sample({sql(folder / 'one.tif')}, points, x := 'x', y := 'y')") == {"status": "ok"}
-    assert refused(con, f"FROM rasteret_sample({sql(folder / 'three.TIFF')}, points, x := 'x', y := 'y')") == "rasteret_sample: bands is missing; choose from: b1, b2, b3"
+    assert (
+        refused(con, f"FROM rasteret_sample({sql(folder / 'three.TIFF')}, points, x := 'x', y := 'y')")
+        == "rasteret_sample: bands is missing; choose from: b1, b2, b3"
+    )
 
 
 def test_a_record_names_its_file(con, folder):
@@ -237,7 +240,9 @@ def test_urls_that_are_none(con, folder):
             assert message == f"rasteret_bands: {url}: {reason} (bytes 0-32767)"
 
 
-@pytest.mark.parametrize("url", ["http://[.tif", "https://a b/c.tif", "http://host:99999/x.tif", "ftp://host/x.tif", "https:///x.tif", "file://host/x.tif"])
+@pytest.mark.parametrize(
+    "url", ["http://[.tif", "https://a b/c.tif", "http://host:99999/x.tif", "ftp://host/x.tif", "https:///x.tif", "file://host/x.tif"]
+)
 def test_urls_that_cannot_be(con, url):
     message = refused(con, f"FROM rasteret_bands('{url}')")
     assert message.startswith("rasteret_bands: ")

@@ -52,7 +52,7 @@ def as_qualified_table(con, table, tmp_path):
     con.register("given", table)
     con.execute("CREATE SCHEMA s").fetchall()
     con.execute('CREATE TABLE s."my records" AS FROM given').fetchall()
-    return '\'s."my records"\''
+    return "'s.\"my records\"'"
 
 
 def as_view(con, table, tmp_path):
@@ -106,7 +106,9 @@ def test_a_build_is_done_once_however_its_result_is_used(con, folder, workspace)
 
 def test_column_map_and_band_index_map(con, folder):
     """The example of the documentation: another name for the id, a year as datetime, bands by their position."""
-    con.register("given", pa.table({"fid": [7, 8], "year": [2021, 2022], "path": [str(folder / "one.tif"), str(folder / "two.tif")], "label": ["a", "b"]}))
+    con.register(
+        "given", pa.table({"fid": [7, 8], "year": [2021, 2022], "path": [str(folder / "one.tif"), str(folder / "two.tif")], "label": ["a", "b"]})
+    )
     build(con, "given, name := 'c', href_column := 'path', band_index_map := {'R': 0, 'G': 2}, column_map := {'fid': 'id', 'year': 'datetime'}")
     found = rows(con, "SELECT id, datetime::VARCHAR AS at, label, assets FROM rasteret_collection(c) ORDER BY id")
     assert [(row["id"], row["at"], row["label"]) for row in found] == [("7", "2021-01-01 00:00:00", "a"), ("8", "2022-01-01 00:00:00", "b")]
@@ -159,7 +161,9 @@ def test_assets_struct(con, folder):
 
 
 def test_assets_struct_of_plain_hrefs_and_band_codes(con, folder):
-    con.execute(f"CREATE TABLE given AS SELECT 'one' AS id, {{'red': '{folder}/one_red.tif', 'nir': '{folder}/one_nir.tif', 'thumb': 'x.png'}} AS assets").fetchall()
+    con.execute(
+        f"CREATE TABLE given AS SELECT 'one' AS id, {{'red': '{folder}/one_red.tif', 'nir': '{folder}/one_nir.tif', 'thumb': 'x.png'}} AS assets"
+    ).fetchall()
     report = build(con, "given, name := 'c', band_codes := ['nir', 'red']")
     assert (report["bands"], report["failed"]) == (["nir", "red"], 0)
     check_value(con, "c", "one", "nir", folder / "one_nir.tif", 1)
@@ -169,7 +173,9 @@ def test_url_rewrite(con, folder):
     con.register("given", records({"one": "bucket://archive/one.tif", "two": f"{folder}/two.tif"}))
     report = build(con, f"given, name := 'c', href_column := 'href', url_rewrite := {{'bucket://archive/': '{folder}/'}}")
     assert (report["records"], report["failed"]) == (2, 0)
-    assert rows(con, "SELECT assets.b1.href AS href FROM rasteret_collection(c) ORDER BY id") == [{"href": f"{folder}/{n}.tif"} for n in ("one", "two")]
+    assert rows(con, "SELECT assets.b1.href AS href FROM rasteret_collection(c) ORDER BY id") == [
+        {"href": f"{folder}/{n}.tif"} for n in ("one", "two")
+    ]
 
 
 def test_files_of_other_band_counts(con, folder):
@@ -209,7 +215,11 @@ def test_user_columns_pass_through(con, folder):
 # -- what is no table of records ---------------------------------------------------------------------------------------------
 
 BAD = {
-    "no id": ("SELECT 1 AS fid, 'a.tif' AS href", "href_column := 'href'", "the table has no column 'id'; name one with column_map := {'<column>': 'id'}; columns: fid, href"),
+    "no id": (
+        "SELECT 1 AS fid, 'a.tif' AS href",
+        "href_column := 'href'",
+        "the table has no column 'id'; name one with column_map := {'<column>': 'id'}; columns: fid, href",
+    ),
     "NULL id": ("SELECT NULL::VARCHAR AS id, 'a.tif' AS href", "href_column := 'href'", "column 'id' is NULL in row 1; every record needs an id"),
     "no files": (
         "SELECT 1 AS id",
@@ -217,10 +227,22 @@ BAD = {
         "the table names no files: give href_column := '<column>' (with band_index_map for several bands), band_columns := {'<band>': '<column>'}, "
         "or an 'assets' column; columns: id",
     ),
-    "href column": ("SELECT 1 AS id, 'a.tif' AS href", "href_column := 'hrf'", "href_column names no column 'hrf'; did you mean 'href'?; columns: id, href"),
+    "href column": (
+        "SELECT 1 AS id, 'a.tif' AS href",
+        "href_column := 'hrf'",
+        "href_column names no column 'hrf'; did you mean 'href'?; columns: id, href",
+    ),
     "column map": ("SELECT 1 AS id", "column_map := {'fid': 'id'}", "column_map names no column 'fid'; did you mean 'id'?; columns: id"),
-    "band column": ("SELECT 1 AS id, 'a' AS red", "band_columns := {'r': 'rad'}", "band_columns names no column 'rad'; did you mean 'red'?; columns: id, red"),
-    "band codes": ("SELECT 1 AS id, {'red': 'a.tif'} AS assets", "band_codes := ['rad']", "the assets have no band 'rad'; did you mean 'red'?; bands: red"),
+    "band column": (
+        "SELECT 1 AS id, 'a' AS red",
+        "band_columns := {'r': 'rad'}",
+        "band_columns names no column 'rad'; did you mean 'red'?; columns: id, red",
+    ),
+    "band codes": (
+        "SELECT 1 AS id, {'red': 'a.tif'} AS assets",
+        "band_codes := ['rad']",
+        "the assets have no band 'rad'; did you mean 'red'?; bands: red",
+    ),
     "assets": (
         "SELECT 1 AS id, 'a.tif' AS assets",
         "name := 'c'",
@@ -250,5 +272,7 @@ def test_tables_that_cannot_be_built(con, workspace, case):
     query, arguments, message = BAD[case]
     con.execute(f"CREATE TABLE given AS {query}").fetchall()
     call = arguments if arguments.startswith("name") else f"name := 'c', {arguments}"
-    assert refused(con, f"FROM rasteret_build_from_table(given, {call})") == (message or "none of the 1 records has a readable file; the first: a.tif: no such file (bytes 0-32767)")
+    assert refused(con, f"FROM rasteret_build_from_table(given, {call})") == (
+        message or "none of the 1 records has a readable file; the first: a.tif: no such file (bytes 0-32767)"
+    )
     assert list(workspace.iterdir()) == []

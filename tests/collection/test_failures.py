@@ -100,11 +100,25 @@ def test_bad_answers_are_left_out_and_listed(con, folder, server):
 
 
 def test_a_record_keeps_its_good_assets(con, folder):
-    table = pa.table({"id": ["a", "b", "c"], "red": [str(folder / f"{n}.tif") for n in ("good", "missing", "jpeg")], "nir": [str(folder / f"{n}.tif") for n in ("text", "good", "cut")]})
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "red": [str(folder / f"{n}.tif") for n in ("good", "missing", "jpeg")],
+            "nir": [str(folder / f"{n}.tif") for n in ("text", "good", "cut")],
+        }
+    )
     report = build(con, table, more=", band_columns := {'red': 'red', 'nir': 'nir'}")
     assert (report["records"], report["failed"], report["bands"]) == (2, 4, ["red", "nir"])
-    assert [(row["id"], row["band"]) for row in rows(con, "FROM rasteret_failures(c) ORDER BY id, band")] == [("a", "nir"), ("b", "red"), ("c", "nir"), ("c", "red")]
-    found = rows(con, "SELECT id, assets.red IS NULL AS no_red, red_metadata IS NULL AS no_red_meta, assets.nir IS NULL AS no_nir FROM rasteret_collection(c) ORDER BY id")
+    assert [(row["id"], row["band"]) for row in rows(con, "FROM rasteret_failures(c) ORDER BY id, band")] == [
+        ("a", "nir"),
+        ("b", "red"),
+        ("c", "nir"),
+        ("c", "red"),
+    ]
+    found = rows(
+        con,
+        "SELECT id, assets.red IS NULL AS no_red, red_metadata IS NULL AS no_red_meta, assets.nir IS NULL AS no_nir FROM rasteret_collection(c) ORDER BY id",
+    )
     assert found == [
         {"id": "a", "no_red": False, "no_red_meta": False, "no_nir": True},
         {"id": "b", "no_red": True, "no_red_meta": True, "no_nir": False},

@@ -95,9 +95,7 @@ def test_hive_partitions(con, tiff):
     folder = build(con, records({str(i): tiff for i in range(4)}, datetime=pa.array(times, pa.timestamp("us"))))
     found = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.parquet"))
     empty = "__HIVE_DEFAULT_PARTITION__"
-    assert found == sorted(
-        f"year={y}/month={m}/part-0.parquet" for y, m in ((2024, 1), (2024, 12), (1969, 12), (empty, empty))
-    )
+    assert found == sorted(f"year={y}/month={m}/part-0.parquet" for y, m in ((2024, 1), (2024, 12), (1969, 12), (empty, empty)))
     schema = ds.dataset(folder, partitioning="hive").schema
     assert (schema.field("year").type, schema.field("month").type) == (INT, INT)
     at = {row["id"]: (row["year"], row["month"]) for row in rows(con, "FROM rasteret_collection(c)")}
@@ -155,7 +153,9 @@ def test_compression_and_row_groups(con, tiff):
     """zstd everywhere; groups small enough that statistics prune."""
     count = 5000
     start = datetime(2024, 1, 1)
-    table = pa.table({"id": [f"{i:05}" for i in range(count)], "href": [str(tiff)] * count, "datetime": [start + timedelta(minutes=i) for i in range(count)]})
+    table = pa.table(
+        {"id": [f"{i:05}" for i in range(count)], "href": [str(tiff)] * count, "datetime": [start + timedelta(minutes=i) for i in range(count)]}
+    )
     folder = build(con, table)
     parquet = footer(folder)
     groups = [parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups)]

@@ -18,7 +18,9 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("files")
     write(root / "a.tif", bands=2, nodata=3)
     write(root / "b.tif", bands=2, nodata=3, epsg=32634, origin=(300000.0, 5000000.0))
-    write(root / "fine.tif", dtype="float32", compress="zstd", blockxsize=32, blockysize=32, transform=rasterio.Affine(2.5, 0, 500000, 0, -2.5, 5200000))
+    write(
+        root / "fine.tif", dtype="float32", compress="zstd", blockxsize=32, blockysize=32, transform=rasterio.Affine(2.5, 0, 500000, 0, -2.5, 5200000)
+    )
     with rasterio.open(root / "fine.tif", "r+") as out:
         out.scales, out.offsets = (0.5,), (-10.0,)
         out.build_overviews([2, 4])
@@ -108,7 +110,14 @@ def test_collections_of_other_programs(con, folder, workspace, tmp_path):
 @pytest.fixture
 def many(con, folder):
     start = datetime(2023, 1, 1)
-    table = pa.table({"id": [f"{i:05}" for i in range(3000)], "href": [str(folder / "a.tif")] * 3000, "datetime": [start + timedelta(hours=5 * i) for i in range(3000)], "cloud": list(range(3000))})
+    table = pa.table(
+        {
+            "id": [f"{i:05}" for i in range(3000)],
+            "href": [str(folder / "a.tif")] * 3000,
+            "datetime": [start + timedelta(hours=5 * i) for i in range(3000)],
+            "cloud": list(range(3000)),
+        }
+    )
     build(con, table, "many")
 
 

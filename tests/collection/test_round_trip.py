@@ -59,7 +59,13 @@ def plain(band):
     """Every field of a band, arrays as lists, NaN as a word."""
     found = {field.name: getattr(band, field.name) for field in dataclasses.fields(band)}
     level = found.pop("level")
-    found |= {"width": level.width, "height": level.height, "layout": level.layout, "offsets": level.offsets.tolist(), "counts": level.byte_counts.tolist()}
+    found |= {
+        "width": level.width,
+        "height": level.height,
+        "layout": level.layout,
+        "offsets": level.offsets.tolist(),
+        "counts": level.byte_counts.tolist(),
+    }
     return {name: "nan" if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()}
 
 
@@ -95,7 +101,15 @@ def test_scale_and_offset_come_back(tmp_path):
 def test_rotated_files_keep_six_numbers(tmp_path):
     file = tmp_path / "a.tif"
     with rasterio.open(
-        file, "w", driver="GTiff", width=20, height=10, count=1, dtype="uint8", crs="EPSG:32633", transform=rasterio.Affine(8.0, 3.0, 500000.0, 2.0, -9.0, 5200000.0)
+        file,
+        "w",
+        driver="GTiff",
+        width=20,
+        height=10,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32633",
+        transform=rasterio.Affine(8.0, 3.0, 500000.0, 2.0, -9.0, 5200000.0),
     ) as out:
         out.write(np.ones((1, 10, 20), "uint8"))
     header = read_header_bytes(file.read_bytes())

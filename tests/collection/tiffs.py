@@ -15,9 +15,20 @@ EPSG, ORIGIN, PIXEL = 32633, (500000.0, 5200000.0), 10.0
 SIZE = 40
 
 
-def write(path: Path, *, bands: int = 1, dtype: str = "uint16", epsg: int | None = EPSG, origin: tuple[float, float] = ORIGIN, seed: int = 0, **more: Any) -> Path:
+def write(
+    path: Path, *, bands: int = 1, dtype: str = "uint16", epsg: int | None = EPSG, origin: tuple[float, float] = ORIGIN, seed: int = 0, **more: Any
+) -> Path:
     """A file of random pixels, 40 by 40 unless ``width`` and ``height`` are given; tiled in 16 by 16 unless told."""
-    profile: dict[str, Any] = {"driver": "GTiff", "width": SIZE, "height": SIZE, "count": bands, "dtype": dtype, "tiled": True, "blockxsize": 16, "blockysize": 16}
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": SIZE,
+        "height": SIZE,
+        "count": bands,
+        "dtype": dtype,
+        "tiled": True,
+        "blockxsize": 16,
+        "blockysize": 16,
+    }
     profile |= {"transform": Affine(PIXEL, 0, origin[0], 0, -PIXEL, origin[1]), "compress": "deflate"}
     profile |= {} if epsg is None else {"crs": f"EPSG:{epsg}"}
     profile |= more

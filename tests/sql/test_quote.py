@@ -59,7 +59,11 @@ NASTY = [
     "geometry",
     "href",
 ]
-NAMES = st.one_of(st.sampled_from(NASTY), st.text(st.sampled_from("\"'`;.-/*\\$ \n(){}[],:=aAé_0%"), min_size=1, max_size=12), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8))
+NAMES = st.one_of(
+    st.sampled_from(NASTY),
+    st.text(st.sampled_from("\"'`;.-/*\\$ \n(){}[],:=aAé_0%"), min_size=1, max_size=12),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8),
+)
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SLOW = settings(QUICK, max_examples=20)
 
@@ -80,7 +84,9 @@ def con(folder):
         connection.execute("CREATE TABLE canary AS SELECT 42 AS alive").fetchall()
         connection.execute(f"CREATE TABLE files AS SELECT 'a' AS id, '{folder}/a.tif' AS href").fetchall()
         lon, lat, value = value_by_rasterio(folder / "a.tif", 1, 7, 9)
-        connection.execute(f"CREATE TABLE points AS SELECT {lon}::DOUBLE AS lon, {lat}::DOUBLE AS lat, {value} AS expected, 'POINT({lon} {lat})' AS geom").fetchall()
+        connection.execute(
+            f"CREATE TABLE points AS SELECT {lon}::DOUBLE AS lon, {lat}::DOUBLE AS lat, {value} AS expected, 'POINT({lon} {lat})' AS geom"
+        ).fetchall()
         connection.execute("FROM rasteret_build_from_table(files, name := 'c', href_column := 'href')").fetchall()
         before = tables(connection)
         yield connection
@@ -254,7 +260,9 @@ def test_geometry_columns(con, name):
     assume(name.lower() not in {"lon", "lat", "expected"})
     with table(con, "carrier", f"SELECT geom AS {ident(name)}, expected FROM points"):
         assert values(con, f"rasteret_sample(c, carrier, geometry := {text(name)})") == [(True,)]
-    with table(con, "carrier", f"SELECT geom::GEOMETRY AS {ident(name)}, expected, {{'inner one': 1, {ident(name)}: 'GEOMETRY'}} AS more FROM points"):
+    with table(
+        con, "carrier", f"SELECT geom::GEOMETRY AS {ident(name)}, expected, {{'inner one': 1, {ident(name)}: 'GEOMETRY'}} AS more FROM points"
+    ):
         assert values(con, "rasteret_sample(c, carrier)") == [(True,)]
     with table(con, "carrier", f"SELECT lon AS {ident(name)}, lat AS yy, expected FROM points"):
         assert values(con, f"rasteret_sample(c, carrier, x := {text(name)}, y := 'yy')") == [(True,)]
@@ -265,17 +273,23 @@ def test_geometry_columns(con, name):
 @given(NAMES)
 def test_band_names(con, folder, name):
     """Through a build, a wide and a long result, a window, a read and the scalar form."""
-    con.execute(f"FROM rasteret_build_from_table(files, name := 'named', href_column := 'href', band_index_map := MAP {{{text(name)}: 0}})").fetchall()
+    con.execute(
+        f"FROM rasteret_build_from_table(files, name := 'named', href_column := 'href', band_index_map := MAP {{{text(name)}: 0}})"
+    ).fetchall()
     assert [row[0] for row in con.execute("FROM rasteret_bands(named)").fetchall()] == [name]
     cursor = con.execute(f"FROM rasteret_sample(named, points, bands := [{text(name)}], x := 'lon', y := 'lat', neighbourhood := 1)")
     names = [column[0] for column in cursor.description]
     row = dict(zip(names, cursor.fetchall()[0], strict=True))
     assert row["expected"] in row.values()
     assert row["status"] == "ok"
-    assert con.execute(f"SELECT band, value = expected FROM rasteret_sample(named, points, bands := {text(name)}, x := 'lon', y := 'lat', layout := 'long')").fetchall() == [(name, True)]
+    assert con.execute(
+        f"SELECT band, value = expected FROM rasteret_sample(named, points, bands := {text(name)}, x := 'lon', y := 'lat', layout := 'long')"
+    ).fetchall() == [(name, True)]
     assert con.execute("SELECT record_id, band, tiles FROM rasteret_plan(named, points)").fetchall()[0] == ("a", name, 1)
     assert con.execute(f"SELECT rasteret_value('named', 'POINT(0 0)', {text(name)})").fetchall() == [(None,)]
-    (found,) = con.execute(f"SELECT rasteret_sample(n, p.geom, {text(name)}) = p.expected FROM points AS p, rasteret_collection(named) AS n").fetchall()
+    (found,) = con.execute(
+        f"SELECT rasteret_sample(n, p.geom, {text(name)}) = p.expected FROM points AS p, rasteret_collection(named) AS n"
+    ).fetchall()
     assert found == (True,)
     alive(con)
 
