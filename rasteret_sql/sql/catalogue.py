@@ -94,14 +94,15 @@ class ScalarFunction:
     """``(arguments) AS expression`` of the macro."""
 
 
-def _record_call(kinds: Mapping[str, str], function: str, geometry: str, field_name: str, prepared: str | None = None) -> str:
+def _record_call(called: str, kinds: Mapping[str, str], geometry: str, prepared: str | None = None) -> str:
     """One branch per type, folded to the one that the record's band has; each calls one function."""
+    function, field_name = ("__rasteret_value", "value") if called == "rasteret_sample" else ("__rasteret_pixels", "pixel")
     meta = "struct_extract(record, band || '_metadata')"
     example = f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), '{field_name}'))"
     payload = f"{{'crs': record.crs, 'b0': {{'asset': struct_extract(record.assets, band), 'meta': {meta}}}}}"
     crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
     wrapped = f"[{example}]" if field_name == "pixel" else example
-    arguments = f"__rasteret_scalar_options(band, {_settings()}), {payload}, {prepared or geometry}, {crs}"
+    arguments = f"__rasteret_scalar_options('{called}', band, {_settings()}), {payload}, {prepared or geometry}, {crs}"
     branches = " ".join(f"WHEN '{name}' THEN cast_to_type({function}_{slot}({arguments}), {wrapped})" for name, slot in kinds.items())
     return f"CASE typeof({example}) {branches} END"
 
@@ -118,13 +119,13 @@ def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, s
             "rasteret_sample",
             "rasteret_sample(record, point, band)",
             "value of a band of a record (the alias of a collection) at a point; NULL where there is none",
-            f"(record, point, band) AS {_record_call(value_slots, '__rasteret_value', 'point', 'value')}",
+            f"(record, point, band) AS {_record_call('rasteret_sample', value_slots, 'point')}",
         ),
         ScalarFunction(
             "rasteret_read",
             "rasteret_read(record, geometry, band)",
             "pixels of a band of a record under a geometry, row-major; NULL where they do not meet",
-            f"(record, geometry, band) AS {_record_call(pixel_slots, '__rasteret_pixels', 'geometry', 'pixel', area)}",
+            f"(record, geometry, band) AS {_record_call('rasteret_read', pixel_slots, 'geometry', area)}",
         ),
         ScalarFunction(
             "rasteret_value",

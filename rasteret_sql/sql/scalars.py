@@ -18,11 +18,10 @@ def typed_field(struct_type: pa.Array, wanted: pa.Array) -> pa.Array:
     return pa.array([name if name in struct_fields(kind) else "nodata" for kind, name in rows], pa.string())
 
 
-def scalar_options(band: pa.Array, settings: pa.Array) -> pa.Array:
+def scalar_options(function: pa.Array, band: pa.Array, settings: pa.Array) -> pa.Array:
     """Options of a scalar call: one band, the settings of the connection."""
-    rows: list[tuple[str, dict[str, Any]]] = list(zip(one_chunk(band).to_pylist(), one_chunk(settings).to_pylist(), strict=True))
-    made = [
-        Options("rasteret_sample", (name,), settings=resolve_settings({k: v for k, v in values.items() if v is not None})).to_json()
-        for name, values in rows
-    ]
+    made: list[str] = []
+    for called, name, values in zip(*(one_chunk(column).to_pylist() for column in (function, band, settings)), strict=True):
+        chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
+        made.append(Options(called, (name,), settings=resolve_settings(chosen)).to_json())
     return pa.array(made, pa.string())
