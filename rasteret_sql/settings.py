@@ -71,6 +71,7 @@ def _nonempty(value: Any) -> str:
 
 def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
     kind: type = type(spec.default)
+    shown = repr(value) if isinstance(value, str) else value
     try:
         if kind is bool:
             parsed: Any = value if isinstance(value, bool) else {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
@@ -81,7 +82,7 @@ def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
         else:
             parsed = kind(value)
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise InvalidArgument(f"{label} = {value} is not {_KINDS[kind]}: {spec.metadata['help']}") from None
+        raise InvalidArgument(f"{label} = {shown} is not {_KINDS[kind]}: {spec.metadata['help']}") from None
     if kind in (int, float) and not parsed >= spec.metadata["minimum"]:
-        raise InvalidArgument(f"{label} = {value} is too small; the least is {spec.metadata['minimum']}: {spec.metadata['help']}")
+        raise InvalidArgument(f"{label} = {shown} is too small; the least is {spec.metadata['minimum']}: {spec.metadata['help']}")
     return parsed

@@ -64,9 +64,9 @@ def test_values(name, value, parsed):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("max_bytes", "x", "rasteret_max_bytes = x is not a whole number: a query that would fetch more bytes is refused before reading"),
+        ("max_bytes", "x", "rasteret_max_bytes = 'x' is not a whole number: a query that would fetch more bytes is refused before reading"),
         ("max_bytes", -1, "rasteret_max_bytes = -1 is too small; the least is 0"),
-        ("max_bytes", "1.5", "rasteret_max_bytes = 1.5 is not a whole number"),
+        ("max_bytes", "1.5", "rasteret_max_bytes = '1.5' is not a whole number"),
         ("cache_bytes", Decimal("1.5"), "rasteret_cache_bytes = 1.5 is not a whole number"),
         ("cache_bytes", float("inf"), "rasteret_cache_bytes = inf is not a whole number"),
         ("cache_bytes", float("nan"), "rasteret_cache_bytes = nan is not a whole number"),
@@ -75,11 +75,11 @@ def test_values(name, value, parsed):
         ("max_concurrency", 0, "rasteret_max_concurrency = 0 is too small; the least is 1"),
         ("memory_bytes", 5, "rasteret_memory_bytes = 5 is too small; the least is 1048576"),
         ("timeout_s", 0, "rasteret_timeout_s = 0 is too small; the least is 0.001"),
-        ("timeout_s", "nan", "rasteret_timeout_s = nan is too small"),
-        ("timeout_s", "soon", "rasteret_timeout_s = soon is not a number"),
-        ("progress", "maybe", "rasteret_progress = maybe is not true or false"),
+        ("timeout_s", "nan", "rasteret_timeout_s = 'nan' is too small"),
+        ("timeout_s", "soon", "rasteret_timeout_s = 'soon' is not a number"),
+        ("progress", "maybe", "rasteret_progress = 'maybe' is not true or false"),
         ("progress", 2, "rasteret_progress = 2 is not true or false"),
-        ("workspace", "", "rasteret_workspace =  is not a text: folder of the built collections"),
+        ("workspace", "", "rasteret_workspace = '' is not a text: folder of the built collections"),
         ("workspace", 5, "rasteret_workspace = 5 is not a text"),
     ],
 )
@@ -89,7 +89,7 @@ def test_bad_values(name, value, message):
 
 
 def test_bad_environment_names_the_variable():
-    with pytest.raises(InvalidArgument, match="RASTERET_MAX_BYTES = lots is not a whole number"):
+    with pytest.raises(InvalidArgument, match="RASTERET_MAX_BYTES = 'lots' is not a whole number"):
         resolve_settings({}, {"RASTERET_MAX_BYTES": "lots"})
 
 

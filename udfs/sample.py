@@ -30,32 +30,43 @@ RESULT = (
 )
 
 
-def hold(xs: pa.Array, ys: pa.Array, crs: pa.Array) -> pa.Array:
-    """All points of a statement, in the order of their numbers; answers with a ticket for them."""
-    columns = zip(one_chunk(xs), one_chunk(ys), one_chunk(crs).to_pylist(), strict=True)
-    tickets = [None if x.values is None else POINTS.hold(Points(numbers(x.values), numbers(y.values), name)) for x, y, name in columns]
+def hold(points: pa.Array, crs: pa.Array) -> pa.Array:
+    """All points of a statement, numbered but in no order; answers with a ticket for them."""
+    tickets = [
+        None if given.values is None else POINTS.hold(_dense(given.values, name))
+        for given, name in zip(one_chunk(points), one_chunk(crs).to_pylist(), strict=True)
+    ]
     return pa.array(tickets, pa.int64())
 
 
+def _dense(given: pa.StructArray, crs: str) -> Points:
+    nos = numbers(given.field("no"))
+    x, y = np.empty(len(nos)), np.empty(len(nos))
+    x[nos], y[nos] = numbers(given.field("x")), numbers(given.field("y"))
+    return Points(x, y, crs)
+
+
 def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array) -> pa.Array:
-    """One row per record with the numbers of its candidate points; answers with the points that lie in it."""
+    """One row per record with the numbers of its candidate points; answers with the points that lie in it. Rows without candidates only pace the calls."""
     chosen = options_of(options)
     if chosen is None:
-        return _result([], [], (), Options("rasteret_sample"))
-    bounds, flat = list_parts(nos)
+        return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
+    alive = one_chunk(nos).is_valid().to_numpy(zero_copy_only=False)
+    here = pa.array(np.flatnonzero(alive))
+    bounds, flat = list_parts(one_chunk(nos).take(here))
     candidates = flat.to_numpy()
-    bands = bands_of_payload(one_chunk(payload), chosen.bands)
+    bands = bands_of_payload(one_chunk(payload).take(here), chosen.bands)
     visits = [Visit(mine, np.sort(candidates[bounds[row] : bounds[row + 1]])) for row, mine in enumerate(bands)]
     with chosen.query() as query:
         results = _reader(ticket, chosen, query).all(visits)
-    return _result(results, bands, one_chunk(types)[0].as_py(), chosen)
+    return lists(alive.astype(np.int64), _rows(results, bands, one_chunk(types)[0].as_py(), chosen, np.arange(len(results))))
 
 
 def latest(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array) -> pa.Array:
     """One row for all: records (newest first) and the candidate points of each; answers with the newest value of each point."""
     chosen = options_of(options)
     if chosen is None:
-        return _result([], [], (), Options("rasteret_sample"))
+        return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
     parts = list_parts(pairs)[1]
     bounds, flat = list_parts(parts.field("nos"))
     candidates = flat.to_numpy()
@@ -71,10 +82,6 @@ def latest(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Arra
 def _reader(ticket: pa.Array, options: Options, query: Query) -> PointReader:
     points = POINTS.points(one_chunk(ticket)[0].as_py())
     return PointReader(points, query, max_distance=options.max_distance_pixels, neighbourhood=options.neighbourhood)
-
-
-def _result(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options) -> pa.Array:
-    return ones(_rows(results, bands, types, options, np.arange(len(results))))
 
 
 def _rows(

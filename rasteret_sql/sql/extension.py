@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from rasteret_sql.errors import RasteretError
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
 from rasteret_sql.sql.planner import plan
 from rasteret_sql.sql.scalars import scalar_options, typed_field
@@ -20,7 +22,8 @@ from rasteret_sql.udfs import build, geometry, info, read, sample
 from rasteret_sql.udfs import plan as cost
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
 
-CATALOG = "rasteret"
+CATALOGS = ("rasteret", "rasteret_sql")
+"""Name of the attached catalog; the second one where the user's own database file has the first (``rasteret.db``)."""
 _LOCK = threading.Lock()
 
 Function = Callable[..., pa.Array]
@@ -32,18 +35,38 @@ def connect(database: str = ":memory:", *, read_only: bool = False, config: dict
 
 
 def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Make all functions known to a connection; again is harmless. Leaves nothing in the user's database file."""
+    """Make all functions known to a connection; again is harmless. Leaves nothing in the user's database file.
+
+    Raises :class:`RasteretError` on a connection with an open transaction: a rollback would take half of it back.
+    """
     with _LOCK:
+        _check_no_transaction(con)
+        catalog = _catalog(con)
         for name, (function, result, effects) in _functions().items():
             _create(con, name, function, result, effects=effects)
-        con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {CATALOG} (READ_WRITE)").fetchall()
-        for statement in _macros():
+        con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {catalog} (READ_WRITE)").fetchall()
+        for statement in _macros(catalog):
             con.execute(statement).fetchall()
     return con
 
 
+def _check_no_transaction(con: duckdb.DuckDBPyConnection) -> None:
+    try:
+        con.execute("BEGIN").fetchall()
+    except duckdb.TransactionException:
+        raise RasteretError("the connection has an open transaction; COMMIT or ROLLBACK it, then register") from None
+    con.execute("ROLLBACK").fetchall()
+
+
+def _catalog(con: duckdb.DuckDBPyConnection) -> str:
+    """The first name that is free or an in-memory catalog: never one of the user's files."""
+    files = {name for (name,) in con.execute("SELECT lower(database_name) FROM duckdb_databases() WHERE path IS NOT NULL").fetchall()}
+    return next(name for name in CATALOGS if name not in files)
+
+
+@lru_cache(maxsize=1)
 def _functions() -> dict[str, tuple[Function, str, bool]]:
-    """Name → (function, result type, does it have effects)."""
+    """Name → (function, result type, does it have effects). Made once and kept: a database may outlive the connection that registered them."""
     functions: dict[str, tuple[Function, str, bool]] = {
         "__rasteret_plan": (plan, "VARCHAR", False),
         "__rasteret_geometry_column": (geometry.geometry_column, "VARCHAR", False),
@@ -88,14 +111,14 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, resul
             raise
 
 
-def _macros() -> list[str]:
+def _macros(catalog: str) -> list[str]:
     statements = []
     for function in TABLE_FUNCTIONS:
         short = function.name.removeprefix("rasteret_")
         statements.append(f"CREATE OR REPLACE TEMP MACRO {function.macro(function.name)}")
-        statements += [f"CREATE OR REPLACE MACRO {function.macro(f'{CATALOG}.main.{name}')}" for name in (short, function.name)]
+        statements += [f"CREATE OR REPLACE MACRO {function.macro(f'{catalog}.main.{name}')}" for name in (short, function.name)]
     for scalar in scalar_functions(VALUE_SLOTS, PIXEL_SLOTS):
         short = scalar.name.removeprefix("rasteret_")
         statements.append(f"CREATE OR REPLACE TEMP MACRO {scalar.name}{scalar.body}")
-        statements += [f"CREATE OR REPLACE MACRO {CATALOG}.main.{name}{scalar.body}" for name in (short, scalar.name)]
+        statements += [f"CREATE OR REPLACE MACRO {catalog}.main.{name}{scalar.body}" for name in (short, scalar.name)]
     return statements

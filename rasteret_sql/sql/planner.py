@@ -72,7 +72,7 @@ def plan_sample(arguments: Arguments) -> str:
         ]
     )
     call = f"__rasteret_{'sample' if match == 'all' else 'latest'}({text(options.to_json())}, [{listed(kind.sql for kind in types)}]"
-    read = _sample_all(records, bands, call, spread) if match == "all" else _sample_latest(records, bands, call, spread)
+    read = _sample_all(records, bands, options, call, spread) if match == "all" else _sample_latest(records, bands, call, spread)
     ctes = f"""
 WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(options.on_error)}),{_records_cte(records)},{read}"""
     reason = "coalesce(__g.g.error, s.error, if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL))"
@@ -90,14 +90,21 @@ SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, err
 FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{long}]) AS b, {reasons} {joined})"""
 
 
-HELD = "__h AS MATERIALIZED (SELECT __rasteret_hold(list(g.x ORDER BY no), list(g.y ORDER BY no), any_value(crs)) AS ticket FROM __g)"
+HELD = "__h AS MATERIALIZED (SELECT __rasteret_hold(list({'no': no, 'x': g.x, 'y': g.y}), any_value(crs)) AS ticket FROM __g)"
 """The coordinates of all points, handed to the reader once."""
 
 
-def _sample_all(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
+def _sample_all(records: Records, bands: Sequence[str], options: Options, call: str, spread: str) -> str:
+    """Records are paced, so that one call's results hold no more than the memory setting; a tile serves one record, so no tile is read twice."""
+    window = (2 * options.neighbourhood + 1) ** 2 if options.neighbourhood else 0
+    result_bytes = f"len(nos) * {16 + len(bands) * (9 + 9 * window)}"
     return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(bands))},
 {HELD},
-__u AS (SELECT record_id, datetime, payload, unnest({call}, payload, nos, (SELECT ticket FROM __h))) AS u FROM __v, {pairing.MANY}),
+__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {result_bytes})) AS live FROM __v, {pairing.MANY}),
+__u AS (
+  SELECT record_id, datetime, payload,
+    unnest({call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), (SELECT ticket FROM __h))) AS u FROM __p
+),
 __s AS (SELECT record_id, datetime, {spread} FROM __u)"""
 
 
