@@ -118,6 +118,6 @@ def _next_steps(workspace: str | None) -> str:
         "    >>> con.sql(\"SELECT rasteret_value('scene.tif', 'POINT(-54.6 -25.4)', 'b1')\")",
     ]
     if workspace:
-        kept = Path(workspace).resolve()
-        lines += [f"    >>> con.sql(\"SET VARIABLE rasteret_workspace = '{kept}'\")", '    >>> con.sql("FROM rasteret_collection(demo)")']
+        kept = text(str(Path(workspace).resolve()))
+        lines += [f"    >>> con.sql({f'SET VARIABLE rasteret_workspace = {kept}'!r})", '    >>> con.sql("FROM rasteret_collection(demo)")']
     return "\n".join(lines) + "\n"

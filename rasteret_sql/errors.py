@@ -55,7 +55,7 @@ class Cancelled(RasteretError):
 
 
 def redact(href: str) -> str:
-    """The href without query string, fragment and credentials: what may be shown or logged. Local paths, which have none of these, stay as they are."""
+    """The href without query string, fragment and credentials: what may be shown or logged. Local paths have none of these."""
     before, mark, rest = href.partition("://")
     if not mark or before.lower().endswith("file"):
         return href

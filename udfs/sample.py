@@ -47,7 +47,7 @@ def _dense(given: pa.StructArray, crs: str) -> Points:
 
 
 def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array) -> pa.Array:
-    """One row per record with the numbers of its candidate points; answers with the points that lie in it. Rows without candidates only pace the calls."""
+    """One row per record with the numbers of its candidate points; answers with those that lie in it. Rows without candidates only pace the calls."""
     chosen = options_of(options)
     if chosen is None:
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from rasteret_sql.errors import RasteretError
+from rasteret_sql.settings import resolve_settings
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
 from rasteret_sql.sql.planner import plan
 from rasteret_sql.sql.scalars import scalar_options, typed_field
@@ -37,8 +38,10 @@ def connect(database: str = ":memory:", *, read_only: bool = False, config: dict
 def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Make all functions known to a connection; again is harmless. Leaves nothing in the user's database file.
 
-    Raises :class:`RasteretError` on a connection with an open transaction: a rollback would take half of it back.
+    Raises :class:`RasteretError` on a connection with an open transaction (a rollback would take half of it back), and where the environment
+    holds a setting that is not valid.
     """
+    resolve_settings()
     with _LOCK:
         _check_no_transaction(con)
         catalog = _catalog(con)
@@ -51,11 +54,13 @@ def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 
 def _check_no_transaction(con: duckdb.DuckDBPyConnection) -> None:
+    """Two statements have one transaction only where one is open (asking with BEGIN would end it)."""
     try:
-        con.execute("BEGIN").fetchall()
-    except duckdb.TransactionException:
-        raise RasteretError("the connection has an open transaction; COMMIT or ROLLBACK it, then register") from None
-    con.execute("ROLLBACK").fetchall()
+        first, second = (con.execute("SELECT txid_current()").fetchall() for _ in range(2))
+    except duckdb.TransactionException:  # it is open, and an error in it waits for its ROLLBACK
+        first = second = []
+    if first == second:
+        raise RasteretError("the connection has an open transaction; COMMIT or ROLLBACK it, then register")
 
 
 def _catalog(con: duckdb.DuckDBPyConnection) -> str:

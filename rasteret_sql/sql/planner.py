@@ -24,6 +24,7 @@ from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.options import Options
 
 STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' END"
+PIXELS = ("center", "all_touched", "window")
 MAX_NEIGHBOURHOOD = 50
 MAX_DISTANCE = 100
 
@@ -144,7 +145,7 @@ def _area_ctes(records: Records, geometries: Geometries, bands: Sequence[str], o
 
 def plan_read(arguments: Arguments) -> str:
     records, bands, options = _reading(arguments, "collection")
-    options = replace(options, pixels=arguments.choice("pixels", ("center", "all_touched", "window")))
+    options = replace(options, pixels=arguments.choice("pixels", PIXELS))
     types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())
@@ -171,9 +172,10 @@ FROM __b"""
 def plan_cost(arguments: Arguments) -> str:
     totals = listed(f"coalesce(sum(c.{name}), 0)::BIGINT" for name in ("tiles", "requests", "bytes", "bytes_cached"))
     records, bands, options = _reading(arguments, "collection")
+    arguments.choice("pixels", PIXELS)  # all of them read the same tiles
     geometries = Geometries.of(arguments, "geometries")
     return f"""
-{_area_ctes(records, geometries, bands, "raise")},
+{_area_ctes(records, geometries, bands, options.on_error)},
 __t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs)) AS c FROM __v)
 SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
 UNION ALL

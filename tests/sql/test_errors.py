@@ -75,6 +75,7 @@ CALLS = {
     "rasteret_sample(demo, points, bands := 'red', layout := 'tall')": "rasteret_sample: layout := 'tall' is not valid; valid: wide, long",
     "rasteret_sample(demo, points, bands := 'red', interpolation := 'cubic')": "rasteret_sample: interpolation := 'cubic' is not valid; valid: nearest",
     "rasteret_read(demo, plots, bands := 'red', pixels := 'centre')": "rasteret_read: pixels := 'centre' is not valid; did you mean 'center'?; valid: center, all_touched, window",
+    "rasteret_plan(demo, plots, bands := 'red', pixels := 'all')": "rasteret_plan: pixels := 'all' is not valid; valid: center, all_touched, window",
     "rasteret_read(demo, plots, bands := 'red', on_error := 'ignore')": "rasteret_read: on_error := 'ignore' is not valid; valid: raise, null",
     "rasteret_sample(demo, points, bands := 'red', scaled := 'yes')": "rasteret_sample: scaled := 'yes' is not valid; valid: true, false",
     # numbers
@@ -253,6 +254,15 @@ def test_broken_geometries(con, value, function):
     found = rows(con, statement.format(", on_error := 'null'"))
     assert found[0] == {"id": 1, "status": "error", "error": BROKEN[value]}
     assert found[1]["status"] == "outside"
+
+
+def test_broken_geometries_in_a_plan(con):
+    """They read nothing, so they cost nothing; without on_error they are an error here too."""
+    statement = (
+        "WITH p AS (SELECT 'rubbish' AS geom UNION ALL FROM plots) SELECT record_id, tiles > 0 AS some FROM rasteret_plan(demo, p, bands := 'red'{})"
+    )
+    assert refused(con, statement.format("")) == "the geometry is no valid WKT: 'rubbish'; on_error := 'null' keeps such rows with their error"
+    assert rows(con, statement.format(", on_error := 'null'")) == [{"record_id": "a", "some": True}, {"record_id": "total", "some": True}]
 
 
 @pytest.mark.parametrize("kind", ["Polygon", "LineString", "MultiPoint", "GeometryCollection"])
