@@ -155,8 +155,6 @@ class MetadataReader:
         fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
         if missing := [name for name in (*self._SCALARS, "transform", "tile_offsets", "tile_byte_counts") if name not in fields]:
             raise InvalidRaster(f"{metadata_column(band)} is no band metadata: it lacks {listing(missing)}")
-        self._fields = fields
-        self._column = column
         self._lists = {name: column.field(fields[name]).to_pylist() for name in (*self._SCALARS, "transform")}
         for name in (*self._OPTIONAL, *self._EXTRA):
             self._lists[name] = column.field(fields[name]).to_pylist() if name in fields else [None] * len(column)

@@ -136,9 +136,8 @@ def _dtypes(parquet: pq.ParquetFile, band: str) -> list[str]:
     return sorted(found)
 
 
-def drop_footers(paths: Sequence[Path] = ()) -> None:
+def drop_footers() -> None:
     """Forget cached footers; called when a collection was rewritten."""
-    del paths
     _footer.cache_clear()
 
 

@@ -220,7 +220,7 @@ def test_files_that_are_none(con, folder):
     assert refused(con, f"FROM rasteret_bands('{folder}/none*.tif')") == f"rasteret_bands: no file matches '{folder}/none*.tif'"
     assert refused(con, "FROM rasteret_bands([])") == "rasteret_bands: the list of GeoTIFFs is empty"
     assert refused(con, "FROM rasteret_bands([1, 2])") == "rasteret_bands: 1 in the list of GeoTIFFs is not valid; paths and URLs are"
-    assert refused(con, "FROM rasteret_bands([NULL])") == "rasteret_bands: None in the list of GeoTIFFs is not valid; paths and URLs are"
+    assert refused(con, "FROM rasteret_bands([NULL])") == "rasteret_bands: NULL in the list of GeoTIFFs is not valid; paths and URLs are"
     one_bad = refused(con, f"FROM rasteret_bands({sql([str(folder / 'one.tif'), str(folder / 'page.tif')])})")
     assert "page.tif: " in one_bad, "a list is read whole or not at all"
 

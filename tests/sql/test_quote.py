@@ -213,7 +213,7 @@ def test_table_names(con, name):
 @given(NAMES)
 def test_tables_that_are_not_there(con, name):
     """Any text as any table argument: an error or a table of that name, and nothing else happens."""
-    assume(fits(name))
+    assume(fits(name) and not (name.startswith(("/", "~")) and any(char in name for char in "*?[")))  # patterns over this machine's files
     for call in (
         f"rasteret_sample(c, {text(name)}, x := 'lon', y := 'lat')",
         f"rasteret_read({text(name)}, points, bands := ['b1'])",
@@ -361,6 +361,7 @@ def test_paths(con, folder, name):
 @given(NAMES)
 def test_words_as_arguments(con, name):
     """Every argument that is a word refuses others in one line."""
+    assume(name not in {"all", "latest", "wide", "long", "nearest", "raise", "null"})
     for argument in ("match", "layout", "interpolation", "on_error"):
         with pytest.raises(duckdb.InvalidInputException, match=f"{argument} := .* is not valid.*; valid: ") as caught:
             con.execute(f"FROM rasteret_sample(c, points, {argument} := {text(name)})").fetchall()
