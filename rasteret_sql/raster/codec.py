@@ -38,12 +38,12 @@ _ic: Any = imagecodecs
 """imagecodecs takes any buffer, as data and as ``out``; its annotations know only bytes. The errors of its codecs are RuntimeErrors."""
 
 
-def decode_segment(data: Stored, layout: Layout, rows: int, *, sample: int | None = None) -> npt.NDArray[Any]:
+def decode_segment(data: Stored, layout: Layout, rows: int, *, sample: int | None = None, empty: predictor.Allocate = np.empty) -> npt.NDArray[Any]:
     """Pixels of the leading ``rows`` of one segment, in native byte order, as a fresh C-contiguous array.
 
     The shape is (rows, tile_width, samples) for chunky segments with several samples, (rows, tile_width) for segments with one, or when
     ``sample`` (from 0) picks one. Bytes after the stream are ignored. Where :func:`stops_early`, ``data`` may end after those rows,
-    and a checksum at the end of the stream is not verified.
+    and a checksum at the end of the stream is not verified. ``empty(shape, dtype)`` makes the array, where its memory is to come from elsewhere.
 
     Raises
     ------
@@ -64,15 +64,16 @@ def decode_segment(data: Stored, layout: Layout, rows: int, *, sample: int | Non
     try:
         if layout.compression == tags.LERC:
             return _decode_lerc(_lerc_blobs(data, layout), layout, rows, sample)
+        if rows == layout.tile_height and _decompresses_in_place(layout, sample):
+            return _decompress_in_place(data, layout, empty)
         stored = _decompress(data, layout, rows)
     except (RuntimeError, ValueError, struct.error) as err:
         raise InvalidRaster(one_line(f"corrupt {name} segment of {len(data)} bytes: {err}")) from err
     need = rows * _row_nbytes(layout)
-    if stored.size < need:
-        raise InvalidRaster(f"short {name} segment: {len(data)} bytes hold {stored.size} of the {need} bytes of {rows} rows")
+    _check_filled(stored.size, need, data, layout, rows)
     if layout.bits == 1:
         return _unpack_bits(stored[:need], layout, rows, sample)
-    return predictor.unpredict(stored[:need], layout, _applied_predictor(layout), rows, sample)
+    return predictor.unpredict(stored[:need], layout, _applied_predictor(layout), rows, sample, empty)
 
 
 def stops_early(layout: Layout, rows: int) -> bool:
@@ -153,6 +154,28 @@ def _decompress(data: Stored, layout: Layout, rows: int) -> Bytes:
     codec = _CODECS[layout.compression]
     buffer = _scratch((rows if codec.stops_early else layout.tile_height) * row_nbytes)
     return buffer[: codec.decode(data, buffer)]
+
+
+def _check_filled(held: int, need: int, data: Stored, layout: Layout, rows: int) -> None:
+    if held < need:
+        name = tags.COMPRESSION_NAMES[layout.compression]
+        raise InvalidRaster(f"short {name} segment: {len(data)} bytes hold {held} of the {need} bytes of {rows} rows")
+
+
+def _decompresses_in_place(layout: Layout, sample: int | None) -> bool:
+    return layout.compression in _CODECS and layout.bits > 1 and predictor.in_place(layout, _applied_predictor(layout), sample)
+
+
+def _decompress_in_place(data: Stored, layout: Layout, empty: predictor.Allocate) -> npt.NDArray[Any]:
+    """A whole segment, decompressed where its pixels belong: saves a copy, a tenth of the time of deflate with predictor 2."""
+    shape = (layout.tile_height, layout.tile_width, layout.segment_samples)
+    pixels = empty(shape if layout.segment_samples > 1 else shape[:2], np.dtype(layout.dtype))
+    octets = pixels.reshape(-1).view(np.uint8)
+    filled = _CODECS[layout.compression].decode(data, octets)
+    _check_filled(filled, octets.size, data, layout, layout.tile_height)
+    if _applied_predictor(layout) == predictor.HORIZONTAL:
+        predictor.undo_differences(pixels)
+    return pixels
 
 
 def _unpack_bits(stored: Bytes, layout: Layout, rows: int, sample: int | None) -> Bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from rasteret_sql.reader.cache import SegmentCache
-from rasteret_sql.reader.memory import Trimmer
+from rasteret_sql.reader.memory import BlockPool, Trimmer
 from rasteret_sql.settings import Settings
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.store import Store
@@ -41,6 +41,7 @@ class Engine:
         self.decoders = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="rasteret-decode")
         self.reports: deque[ReadReport] = deque(maxlen=_LOG_LENGTH)
         self.cancelled = threading.Event()
+        self.blocks = BlockPool()
         self.trimmer = Trimmer()
 
     def follow(self, settings: Settings) -> None:

@@ -1,23 +1,68 @@
-"""Giving memory back to the system.
+"""Memory of segments.
 
-glibc keeps freed blocks of megabytes in its arenas once a program has used some; after thousands of segments that is hundreds of megabytes
-of nothing.
+Fresh memory costs a page fault for every 4 KiB, a good part of what decoding costs, and blocks of megabytes that come and go leave the heap of the
+C library full of holes that it keeps: hundreds of megabytes after thousands of segments. So blocks of decoded pixels are used again
+(:class:`BlockPool`), and what fetched bytes leave behind is given back to the system from time to time (:class:`Trimmer`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
-TRIM_BYTES = 64 << 20
-"""A trim costs milliseconds, and pages that are used again must be mapped again: once per so many decoded bytes is not felt."""
+import numpy as np
+import numpy.typing as npt
+
+SMALLEST = 128 << 10
+"""Smaller arrays are left to NumPy."""
+KEEP_BYTES = 24 << 20
+"""Free blocks kept for the next segments; more than a few are there only after a cache was emptied."""
+TRIM_BYTES = 32 << 20
+"""The heap is trimmed once per so many fetched bytes: it takes a millisecond, and pages used again must be mapped again."""
+
+
+class BlockPool:
+    """Makes arrays on reused memory. A block is free again when the last array or view on it is gone: NumPy's own references decide."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: dict[int, list[bytearray]] = {}
+        self._free_bytes = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Like ``numpy.empty``."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < SMALLEST:
+            return np.empty(shape, dtype)
+        block = self._take(nbytes)
+        # the array keeps this view of the block alive, and the view's end gives the block back
+        view = (ctypes.c_ubyte * nbytes).from_buffer(block)
+        weakref.finalize(view, self._put, block).atexit = False
+        return np.frombuffer(view, dtype=dtype).reshape(shape)
+
+    def _take(self, nbytes: int) -> bytearray:
+        with self._lock:
+            blocks = self._free.get(nbytes)
+            if blocks:
+                self._free_bytes -= nbytes
+                return blocks.pop()
+        return bytearray(nbytes)
+
+    def _put(self, block: bytearray) -> None:
+        with self._lock:
+            if self._free_bytes + len(block) <= KEEP_BYTES:
+                self._free.setdefault(len(block), []).append(block)
+                self._free_bytes += len(block)
 
 
 class Trimmer:
-    """Counts decoded bytes and trims the heap after each :data:`TRIM_BYTES` of them; does nothing where the C library is not glibc."""
+    """Counts fetched bytes and trims the heap after each :data:`TRIM_BYTES` of them; does nothing where the C library is not glibc."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,13 +74,8 @@ class Trimmer:
             due = self._since >= TRIM_BYTES
             if due:
                 self._since = 0
-        if due:
-            self.trim()
-
-    def trim(self) -> None:
-        """Return freed memory to the system now."""
         trim = _malloc_trim()
-        if trim is not None:
+        if due and trim is not None:
             trim(0)
 
 

@@ -25,8 +25,6 @@ from rasteret_sql.storage.store import Identity
 
 MAX_REQUEST_BYTES = 4 << 20
 """Neighbouring segments are fetched together up to this size: past 2-4 MB a request only delays decoding."""
-_MANY = 16
-"""Reads of more segments leave enough freed memory behind to give it back at once."""
 GAP_FRACTION = 0.02
 """Unwanted bytes between two segments are fetched along when they are below this share of a segment: a request costs more."""
 
@@ -84,8 +82,6 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
         finally:
             for position in loads:
                 cache.settle(run.jobs[position].key, errors.Cancelled("the query that was loading this segment ended"))
-            if len(loads) > _MANY:
-                query.engine.trimmer.trim()
     return {p: run.failures[i] for i, positions in enumerate(shared.values()) if i in run.failures for p in positions}
 
 
@@ -167,14 +163,14 @@ class _Run:
     def _decode_and_use(self, position: int, span: memoryview) -> None:
         job = self.jobs[position]
         try:
-            pixels = decode_segment(span, job.layout, job.rows)
+            pixels = decode_segment(span, job.layout, job.rows, empty=self.query.engine.blocks.empty)
         except errors.InvalidRaster as error:
             raise errors.ReadError(str(error), job.key.href, (job.key.offset, job.key.offset + job.length)) from None
         pixels.flags.writeable = False
         self.query.metrics.count(tiles_decoded=1)
         self.query.engine.cache.settle(job.key, pixels)
         job.use(pixels)
-        self.query.engine.trimmer.count(pixels.nbytes)
+        self.query.engine.trimmer.count(job.length)
 
     async def _follow(self, position: int, future: Future[Pixels]) -> None:
         """Use what another query loads; where that fails, load it here."""
