@@ -28,7 +28,7 @@ class Settings:
     workspace: str = _setting("~/rasteret_workspace", "folder of the built collections")
     max_bytes: int = _setting(100 * GIB, "a query that would fetch more bytes is refused before reading")
     max_concurrency: int = _setting(32, "byte-range requests in flight at once", minimum=1)
-    cache_bytes: int = _setting(96 * MIB, "decoded tiles kept in memory between queries")
+    cache_bytes: int = _setting(64 * MIB, "decoded tiles kept in memory between queries")
     memory_bytes: int = _setting(
         48 * MIB, "bytes that one query holds in flight: fetched, not yet decoded; and pixels of one batch of results", minimum=MIB
     )

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 SMALLEST = 128 << 10
 """Smaller arrays are left to NumPy."""
-KEEP_BYTES = 24 << 20
+KEEP_BYTES = 16 << 20
 """Free blocks kept for the next segments; more than a few are there only after a cache was emptied."""
 TRIM_BYTES = 32 << 20
 """The heap is trimmed once per so many fetched bytes: it takes a millisecond, and pages used again must be mapped again."""
@@ -44,7 +44,8 @@ class BlockPool:
         # the array keeps this view of the block alive, and the view's end gives the block back
         view = (ctypes.c_ubyte * nbytes).from_buffer(block)
         weakref.finalize(view, self._put, block).atexit = False
-        return np.frombuffer(view, dtype=dtype).reshape(shape)
+        pixels: npt.NDArray[Any] = np.frombuffer(memoryview(view), dtype=dtype).reshape(shape)
+        return pixels
 
     def _take(self, nbytes: int) -> bytearray:
         with self._lock:
