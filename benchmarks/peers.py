@@ -18,6 +18,7 @@ CONTENDERS = {
     "ours": "benchmarks.ours:Ours",
     "ours-reader": "benchmarks.ours_reader:OursReader",
     "rasterio": "benchmarks.peers:RasterioThreads",
+    "rasterio-pool": "benchmarks.peers:RasterioPool",
     "rasterio-naive": "benchmarks.peers:RasterioNaive",
     "rasteret": "benchmarks.peer_rasteret:Rasteret",
     "async-geotiff": "benchmarks.peer_async_geotiff:AsyncGeotiff",
@@ -178,6 +179,31 @@ class RasterioThreads(Contender):
                 return FileFacts(scene.id, d.width, d.height, width, height, d.dtypes[0], d.nodata, d.crs.to_epsg(), tuple(d.transform)[:6])
 
         return list(self.pool.map(look, self.inputs.scenes))
+
+
+class RasterioPool(RasterioThreads):
+    """The usual thread pool: one task per field and file in the order of the table; the same options and pooled datasets, GDAL's own cache size."""
+
+    workloads: ClassVar[frozenset[str]] = frozenset({"W2"})
+    environ: ClassVar[dict[str, str]] = {name: value for name, value in GDAL.items() if name != "GDAL_CACHEMAX"}
+    how: ClassVar[str] = f"{THREADS} threads, datasets pooled, one window read per field and file, GDAL options for COGs over HTTP"
+
+    def chips(self) -> list[Chip]:
+        inputs, places = self.inputs, Projected(self.inputs)
+        order = {int(number): place for place, number in enumerate(inputs.ids)}
+        by_grid = {}
+        for epsg, layout in self.layouts().items():
+            by_grid[epsg] = sorted(self.chips_in_order(places.fields(epsg), layout), key=lambda member: order[member[0]])
+
+        def task(scene: int, band: int, member: tuple) -> Chip:
+            number, (row, col, height, width), mask = member
+            with self.datasets.lend(inputs.scenes[scene].hrefs[inputs.bands[band]]) as dataset:
+                values = dataset.read(1, window=self.window(col, row, width, height))
+            values[mask] = 0
+            return Chip(number, scene, band, row, col, values)
+
+        jobs = [(s, b, member) for s, scene in enumerate(inputs.scenes) for member in by_grid[scene.epsg] for b in range(len(inputs.bands))]
+        return list(self.pool.map(lambda job: task(*job), jobs))
 
 
 class RasterioNaive(Contender):

@@ -27,10 +27,17 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
+CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-pool", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
 """The keys of ``benchmarks.peers.CONTENDERS``. This process imports nothing large: a child's peak memory begins at its parent's size."""
 WORKLOADS = ("W1", "W2", "W3", "W5")
-UNSUPPORTED = {("ours-reader", "W5"), ("odc-stac", "W1"), ("odc-stac", "W5")}
+UNSUPPORTED = {
+    ("ours-reader", "W5"),
+    ("rasterio-pool", "W1"),
+    ("rasterio-pool", "W3"),
+    ("rasterio-pool", "W5"),
+    ("odc-stac", "W1"),
+    ("odc-stac", "W5"),
+}
 INDEXED = ("ours", "ours-reader", "rasteret")
 BYTES_SLACK = 1.03
 
