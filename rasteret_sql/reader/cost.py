@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasteret_sql.errors import BudgetExceeded
+from rasteret_sql.raster.grid import tiles_of_windows
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.cache import SegmentKey
 from rasteret_sql.reader.engine import Query
@@ -31,18 +32,7 @@ class Cost:
 
 def segments_under(band: Band, windows: Ints) -> Ints:
     """Distinct segment numbers under windows (n, 4: row, col, height, width) of the band's grid."""
-    windows = windows[(windows[:, 2] > 0) & (windows[:, 3] > 0)]
-    if not len(windows):
-        return np.empty(0, np.int64)
-    height, width = band.layout.tile_height, band.layout.tile_width
-    top, left = windows[:, 0] // height, windows[:, 1] // width
-    down = (windows[:, 0] + windows[:, 2] - 1) // height - top + 1
-    across = (windows[:, 1] + windows[:, 3] - 1) // width - left + 1
-    counts = down * across
-    which = np.repeat(np.arange(len(windows)), counts)
-    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    ids = (top[which] + step // across[which]) * band.level.tiles_across + left[which] + step % across[which]
-    return np.unique(ids)
+    return np.unique(tiles_of_windows(band.level, windows)[1])
 
 
 def cost_of(band: Band, segments: Ints, query: Query, counted: dict[str, Ints]) -> Cost:
