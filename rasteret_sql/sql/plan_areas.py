@@ -1,0 +1,49 @@
+"""Plans of ``rasteret_read`` and ``rasteret_plan``: pixels under geometries, and what they would cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rasteret_sql.sql.arguments import Arguments
+from rasteret_sql.sql.quote import ident, listed, text
+from rasteret_sql.sql.reading import PIXELS, STATUS, area_ctes, reading
+from rasteret_sql.sql.sources import BandType, Geometries
+
+
+def plan_read(arguments: Arguments) -> str:
+    records, bands, options = reading(arguments, "collection")
+    options = replace(options, pixels=arguments.choice("pixels", PIXELS))
+    types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
+    geometries = Geometries.of(arguments, "geometries")
+    fixed = text(options.to_json())
+    pixels = [f"{kind.pick('u', i)} AS {ident(band)}" for i, (band, kind) in enumerate(zip(bands, types, strict=True))]
+    examples = "payload, " if records.collection is None else ""
+    return f"""
+{area_ctes(records, geometries, bands, options.on_error)},
+__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
+__o AS (
+  SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
+  FROM __g AS g LEFT JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq NULLS LAST
+),
+__p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
+__b AS (
+  SELECT src, g, record_id, datetime, {examples} t.no AS met,
+    unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p
+)
+SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
+  CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status,
+  coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL)) AS error
+FROM __b"""
+
+
+def plan_cost(arguments: Arguments) -> str:
+    totals = listed(f"coalesce(sum(c.{name}), 0)::BIGINT" for name in ("tiles", "requests", "bytes", "bytes_cached"))
+    records, bands, options = reading(arguments, "collection")
+    arguments.choice("pixels", PIXELS)  # all of them read the same tiles
+    geometries = Geometries.of(arguments, "geometries")
+    return f"""
+{area_ctes(records, geometries, bands, options.on_error)},
+__t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs)) AS c FROM __v)
+SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
+UNION ALL
+SELECT 'total', NULL, {totals} FROM __t"""
