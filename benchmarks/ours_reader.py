@@ -48,7 +48,8 @@ class OursReader(Contender):
             return self.points(query) if self.inputs.workload == "W1" else self.blocks(query)
 
     def points(self, query: Any) -> Any:
-        from rasteret_sql.reader.points import PointReader, Points, Visit
+        from rasteret_sql.reader.points import PointReader
+        from rasteret_sql.reader.visits import Points, Visit
 
         every = np.arange(len(self.inputs.lon), dtype=np.int32)
         return PointReader(Points(self.inputs.lon, self.inputs.lat, "OGC:CRS84"), query).all([Visit(bands, every) for _, bands in self.records])

@@ -7,19 +7,32 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rasteret_sql.collection.registry import register_local, unregister_local
     from rasteret_sql.sql.extension import connect, register
+    from rasteret_sql.storage.credentials import azure_sas, forget_credentials, http_headers, s3_credentials
 
-__all__ = ["connect", "register"]
+__all__ = ["azure_sas", "connect", "forget_credentials", "http_headers", "register", "register_local", "s3_credentials", "unregister_local"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    """``connect`` and ``register`` load DuckDB and the reader when first asked for; ``import rasteret_sql`` alone stays cheap."""
-    if name in __all__:
-        from rasteret_sql.sql import extension  # noqa: PLC0415
+_HOMES = {
+    "connect": "rasteret_sql.sql.extension",
+    "register": "rasteret_sql.sql.extension",
+    "register_local": "rasteret_sql.collection.registry",
+    "unregister_local": "rasteret_sql.collection.registry",
+    "azure_sas": "rasteret_sql.storage.credentials",
+    "forget_credentials": "rasteret_sql.storage.credentials",
+    "http_headers": "rasteret_sql.storage.credentials",
+    "s3_credentials": "rasteret_sql.storage.credentials",
+}
 
-        return getattr(extension, name)
+
+def __getattr__(name: str) -> Any:
+    """DuckDB and the reader are loaded when something of them is first asked for; ``import rasteret_sql`` alone stays cheap."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

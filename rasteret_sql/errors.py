@@ -43,7 +43,17 @@ class ReadError(RasteretError):
         span = "" if byte_range is None else f" (bytes {byte_range[0]}-{byte_range[1] - 1})"
         super().__init__(f"{where}{one_line(message)}{span}")
         self.href = None if href is None else redact(href)
+        self.status: int | None = None
+        """Of HTTP, where the server refused."""
         self.byte_range = byte_range
+
+
+class WriteError(RasteretError):
+    """Bytes could not be stored: credentials, network, server. Carries the place they were meant for."""
+
+    def __init__(self, message: str, href: str) -> None:
+        super().__init__(f"{one_line(redact(href), 2000)}: {one_line(message)}")
+        self.href = redact(href)
 
 
 class BudgetExceeded(RasteretError):

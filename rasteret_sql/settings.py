@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from rasteret_sql.errors import InvalidArgument, listing, near
+from rasteret_sql.errors import InvalidArgument, listing, near, redact
 
 MIB = 1 << 20
 GIB = 1 << 30
 
 
-def _setting(default: Any, help_text: str, *, minimum: float = 0) -> Any:
-    return field(default=default, metadata={"help": help_text, "minimum": minimum})
+def _setting(default: Any, help_text: str, *, minimum: float = 0, kind: str = "") -> Any:
+    """``kind`` of a text: by default it must not be empty; ``url`` and ``word`` may be; ``buckets`` is true, false or names."""
+    return field(default=default, metadata={"help": help_text, "minimum": minimum, "kind": kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,15 @@ class Settings:
     )
     timeout_s: float = _setting(600.0, "deadline of one query's reading in seconds", minimum=0.001)
     progress: bool = _setting(True, "progress bars on long work (stderr, terminals only)")
+    s3_endpoint: str = _setting("", "URL of an S3-compatible store that s3:// hrefs are read from, with buckets in the path", kind="url")
+    s3_region: str = _setting("", "region that requests for s3:// are signed for, until a bucket names its own", kind="word")
+    s3_unsigned: str = _setting("false", "read s3:// without signing although keys are known: true, or buckets", kind="buckets")
+    s3_requester_pays: str = _setting("false", "agree to pay for reads of requester-pays buckets: true, or buckets", kind="buckets")
+    sas_api: str = _setting(
+        "https://planetarycomputer.microsoft.com/api/sas/v1", "service that gives read tokens for Azure containers; empty for none", kind="url"
+    )
+    azure_endpoint: str = _setting("", "URL that Azure blobs are read from, as endpoint/account/container/blob", kind="url")
+    stac_endpoints: str = _setting("", "mirrors of the datasets' STAC APIs, such as earthsearch=https://mirror/v1,pc=https://…", kind="endpoints")
 
 
 FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings)}
@@ -69,20 +81,70 @@ def _nonempty(value: Any) -> str:
     return value
 
 
+def _url(value: Any) -> str:
+    """An http(s) URL without a slash at its end, or empty. Credentials in it are refused unseen: settings are shown."""
+    if not isinstance(value, str):
+        raise TypeError
+    parts = urlsplit(value.strip())
+    if value.strip() and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment):
+        raise ValueError
+    return value.strip().rstrip("/")
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]*", value.strip()):
+        raise ValueError
+    return value.strip()
+
+
+def _buckets(value: Any) -> str:
+    """``true``, ``false``, or the names joined by commas."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    names = value.split(",") if isinstance(value, str) else list(value)
+    if len(names) == 1 and (word := names[0].strip().lower()) in {"true", "false", "1", "0", ""}:
+        return "true" if word in {"true", "1"} else "false"
+    names = [name.strip().removeprefix("s3://").rstrip("/") for name in names]
+    if not all(_BUCKET.fullmatch(name) for name in names):
+        raise ValueError
+    return ",".join(sorted(set(names)))
+
+
+def _endpoints(value: Any) -> str:
+    """``name=url`` pairs joined by commas, from such a text, a STRUCT or a MAP; empty for none."""
+    if isinstance(value, str):
+        value = [tuple(pair.split("=", 1)) for pair in value.split(",") if pair.strip()]
+    pairs = {name.strip(): _url(url) for name, url in (value.items() if isinstance(value, dict) else value)}
+    if not all(pairs) or not all(pairs.values()) or any("," in url for url in pairs.values()):
+        raise ValueError
+    return ",".join(f"{name}={url}" for name, url in pairs.items())
+
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_TEXTS: Mapping[str, tuple[Callable[[Any], str], str]] = {
+    "": (_nonempty, _KINDS[str]),
+    "url": (_url, "an http(s) URL without credentials"),
+    "word": (_word, "one word"),
+    "buckets": (_buckets, "true, false or names of buckets"),
+    "endpoints": (_endpoints, "pairs of a name and an http(s) URL"),
+}
+
+
 def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
     kind: type = type(spec.default)
-    shown = repr(value) if isinstance(value, str) else value
+    shown = repr(redact(value)) if isinstance(value, str) else value
     try:
         if kind is bool:
             parsed: Any = value if isinstance(value, bool) else {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
         elif kind is int:
             parsed = _whole(value)
         elif kind is str:
-            parsed = _nonempty(value)
+            parsed = _TEXTS[spec.metadata["kind"]][0](value)
         else:
             parsed = kind(value)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise InvalidArgument(f"{label} = {shown} is not {_KINDS[kind]}: {spec.metadata['help']}") from None
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        valid = _TEXTS[spec.metadata["kind"]][1] if kind is str else _KINDS[kind]
+        raise InvalidArgument(f"{label} = {shown} is not {valid}: {spec.metadata['help']}") from None
     if kind in (int, float) and not parsed >= spec.metadata["minimum"]:
         raise InvalidArgument(f"{label} = {shown} is too small; the least is {spec.metadata['minimum']}: {spec.metadata['help']}")
     return parsed

@@ -41,5 +41,6 @@ def _build(text: str, rows: pa.ListScalar) -> Any:
             TableOptions(**arguments["options"]),
             query,
             source=arguments["source"],
+            force=arguments["force"],
             done=tell,
         )

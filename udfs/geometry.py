@@ -128,11 +128,22 @@ def _located(x: npt.NDArray[Any], y: npt.NDArray[Any], crs: str, errors: list[st
 
 def geometries(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
     """Geometries as 2-D WKB in their own CRS with their box in CRS84; NULL and empty ones have no box."""
+    return _areas(geometry, crs, on_error, polygons=False)
+
+
+def polygons(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
+    """Like :func:`geometries`, for what needs an area: lines and points are errors."""
+    return _areas(geometry, crs, on_error, polygons=True)
+
+
+def _areas(geometry: pa.Array, crs: pa.Array, on_error: pa.Array, *, polygons: bool) -> pa.Array:
     column = one_chunk(geometry)
     fields = _struct(wkb=pa.binary(), xmin=pa.float64(), ymin=pa.float64(), xmax=pa.float64(), ymax=pa.float64(), error=pa.string())
     if not len(column):
         return pa.array([], fields)
     shapes, errors = parse_geometries(column)
+    if polygons:
+        _only_polygons(shapes, errors)
     _complain(errors, on_error)
     bounds = shapely.bounds(shapes)
     here = np.isfinite(bounds).all(axis=1)  # NULL and empty geometries have NaN
@@ -195,6 +206,14 @@ def _only_points(shapes: npt.NDArray[np.object_], errors: list[str | None]) -> N
         errors[row] = f"a {shapes[row].geom_type} is no point; use rasteret_read for areas, or ST_Centroid of it"
         shapes[row] = None
     shapes[shapely.is_empty(shapes)] = None  # shapely raises when asked for the coordinates of an empty point
+
+
+def _only_polygons(shapes: npt.NDArray[np.object_], errors: list[str | None]) -> None:
+    polygonal = (shapely.GeometryType.MISSING, shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+    for row in np.flatnonzero(~np.isin(shapely.get_type_id(shapes), polygonal) & ~shapely.is_empty(shapes)):
+        kind = shapes[row].geom_type
+        errors[row] = f"a {kind} has no area; (multi)polygons have (ST_Buffer); rasteret_pixels takes what it touches by pixels := 'all_touched'"
+        shapes[row] = None
 
 
 def _complain(errors: list[str | None], on_error: pa.Array) -> None:

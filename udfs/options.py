@@ -26,6 +26,21 @@ class Options:
     scaled: bool = False
     max_distance_pixels: int = 0
     neighbourhood: int = 0
+    outputs: tuple[str, ...] = ()
+    """Bands and expressions of the result, where it is not simply the bands."""
+    expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Name, SQL and bands of each expression, the mask's and the weights' among them."""
+    statistics: tuple[str, ...] = ()
+    match: str = "all"
+    tolerance_us: int | None = None
+    """Of ``match`` nearest: microseconds between a point's time and its record's; None is any distance."""
+    interpolation: str = "nearest"
+    mask: str = ""
+    """SQL over bands, where pixels count; empty without one."""
+    mask_bands: tuple[str, ...] = ()
+    """The bands it names; all are in ``bands``."""
+    mask_only: int = 0
+    """So many bands, the last ones, serve the mask alone and are no part of the result."""
     settings: Settings = field(default_factory=Settings)
 
     @property
@@ -43,7 +58,10 @@ class Options:
 def parse_options(text: str) -> Options:
     """The options of a plan's JSON."""
     values: dict[str, Any] = json.loads(text)
-    values["bands"] = tuple(values["bands"])
+    for name in ("bands", "outputs", "statistics"):
+        values[name] = tuple(values[name])
+    values["expressions"] = tuple((name, sql, tuple(bands)) for name, sql, bands in values["expressions"])
+    values["mask_bands"] = tuple(values["mask_bands"])
     values["settings"] = Settings(**values["settings"])
     return Options(**values)
 

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, one_chunk, slot_fields
-from rasteret_sql.udfs.options import options_of
-from rasteret_sql.udfs.sample import physical
+from rasteret_sql.udfs.options import Options, options_of
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.rows import bands_of_payload
@@ -34,7 +34,7 @@ from rasteret_sql.reader.areas import (
     tile_order,
     windows_of,
 )
-from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget, cost_of, segments_under
 
 BATCH = 2048
@@ -67,8 +67,35 @@ class _Sequence:
 _SEQUENCE = _Sequence()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Met:
+    """The geometries that meet one record, and their windows on the grid it is read on."""
+
+    bands: tuple[Band | None, ...]
+    leading: Band
+    """A band of the grid that is read on."""
+    nos: npt.NDArray[np.int64]
+    windows: Windows
+
+
 def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array) -> pa.Array:
     """Tickets of the geometries that meet each record, in the order they should be read; refuses what is over the byte budget."""
+
+    def whole(met: Met, *_: object) -> tuple[Met, npt.NDArray[np.int64]]:
+        return met, block_nbytes(met.bands, met.windows)
+
+    return announced(options, payload, nos, wkbs, crs, whole)
+
+
+def announced(
+    options: pa.Array,
+    payload: pa.Array,
+    nos: pa.Array,
+    wkbs: pa.Array,
+    crs: pa.Array,
+    cut: Callable[[Met, Geometries, Options], tuple[Met, npt.NDArray[np.int64]]],
+) -> pa.Array:
+    """Tickets per record; ``cut`` may divide what is met into smaller windows, and says how many bytes each window's result takes."""
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], pa.list_(_TICKET_TYPE))
@@ -82,13 +109,13 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array
         if where is None:
             rows.append({name: np.empty(0, np.int64) for name in _TICKET_FIELDS})
             continue
-        numbers_here, windows = geometries.windows(row, *where)
         leading = next(band for band in bands if band is not None and band.grid == where[0])
-        order = np.lexsort((windows[:, 1], tile_order(leading, windows)))
-        windows, numbers_here = windows[order], numbers_here[order]
+        met, nbytes = cut(Met(bands, leading, *geometries.windows(row, *where)), geometries, chosen)
+        order = np.lexsort((met.windows[:, 1], tile_order(leading, met.windows)))
+        windows = met.windows[order]
         costs = [cost_of(band, segments_under(band, on_band(band, where[0], windows)), query, counted) for band in bands if band is not None]
         needed += sum(cost.bytes - cost.bytes_cached for cost in costs)
-        rows.append(_tickets(bands, numbers_here, windows))
+        rows.append(_tickets(bands, met.nos[order], windows, nbytes[order]))
     check_budget(needed, query)
     counts = [len(row["no"]) for row in rows]
     columns = {name: np.concatenate([row[name] for row in rows]) for name in _TICKET_FIELDS}
@@ -101,7 +128,9 @@ _TICKET_FIELDS = ("no", "seq", "record", "win_row", "win_col", "win_height", "wi
 _TICKET_TYPE = pa.struct([(name, pa.int64() if name in ("seq", "record", "nbytes") else pa.int32()) for name in _TICKET_FIELDS])
 
 
-def _tickets(bands: tuple[Band | None, ...], nos: npt.NDArray[np.int64], windows: Windows) -> dict[str, npt.NDArray[Any]]:
+def _tickets(
+    bands: tuple[Band | None, ...], nos: npt.NDArray[np.int64], windows: Windows, nbytes: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]]:
     return {
         "no": nos,
         "seq": nos,
@@ -110,7 +139,7 @@ def _tickets(bands: tuple[Band | None, ...], nos: npt.NDArray[np.int64], windows
         "win_col": windows[:, 1],
         "win_height": windows[:, 2],
         "win_width": windows[:, 3],
-        "nbytes": block_nbytes(bands, windows),
+        "nbytes": nbytes,
     }
 
 
@@ -177,29 +206,56 @@ def pace(options: pa.Array, nbytes: pa.Array) -> pa.Array:
     return lists(lengths, pa.array(np.ones(len(dead), np.uint8), mask=dead))
 
 
-def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array, crs: pa.Array) -> pa.Array:
-    """One batch of blocks; a live row without ticket (its geometry meets no record) answers with an empty block, a dead row with none."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one call of a fetching function is given."""
+
+    options: Options
+    alive: npt.NDArray[np.bool_]
+    """Which of the call's rows are live."""
+    used: npt.NDArray[np.int64]
+    """Which of the live rows have a ticket."""
+    columns: dict[str, npt.NDArray[Any]]
+    """Fields of these tickets."""
+    geometries: Geometries
+
+
+def batch_of(options: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array, crs: pa.Array) -> Batch | None:
+    """The batch in the arguments of a fetching function; None without a live row."""
     chosen = options_of(options)
     alive = one_chunk(live).is_valid().to_numpy(zero_copy_only=False)
     if chosen is None or not alive.any():
-        return pa.array([[]] * len(alive), pa.list_(_block_type()))
+        return None
     kept = pa.array(np.flatnonzero(alive))
     tickets, shapes = one_chunk(ticket).take(kept), one_chunk(wkb).take(kept)
     used = np.flatnonzero(tickets.is_valid().to_numpy(zero_copy_only=False))
     columns = {name: tickets.field(name).take(pa.array(used)).to_numpy() for name in _TICKET_FIELDS}
     geometries = Geometries(np.array([0, len(used)]), pa.array(columns["no"]), shapes.take(pa.array(used)), one_chunk(crs)[0].as_py())
-    requests, places = block_requests(columns, geometries, chosen.pixels)
+    return Batch(chosen, alive, used, columns, geometries)
+
+
+def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array, crs: pa.Array) -> pa.Array:
+    """One batch of blocks; a live row without ticket (its geometry meets no record) answers with an empty block, a dead row with none."""
+    batch = batch_of(options, live, ticket, wkb, crs)
+    if batch is None:
+        return pa.array([[]] * len(live), pa.list_(_block_type()))
+    chosen = batch.options
+    requests, places = block_requests(batch.columns, batch.geometries, chosen.pixels)
     with chosen.query() as query:
         blocks = read_blocks(requests, query)
-    table: list[tuple[BlockRequest, str, Block] | None] = [None] * len(kept)
-    for position, request, place, block in zip(used.tolist(), requests, places, blocks, strict=True):
+    table: list[tuple[BlockRequest, str, Block] | None] = [None] * int(batch.alive.sum())
+    for position, request, place, block in zip(batch.used.tolist(), requests, places, blocks, strict=True):
         table[position] = (request, place, block)
-    return lists(alive.astype(np.int64), _blocks(table, one_chunk(types)[0].as_py(), chosen.bands, scaled=chosen.scaled))
+    return lists(batch.alive.astype(np.int64), _blocks(table, one_chunk(types)[0].as_py(), chosen.bands, scaled=chosen.scaled))
+
+
+def windows_of_tickets(columns: dict[str, npt.NDArray[Any]]) -> Windows:
+    return np.stack([columns[name] for name in ("win_row", "win_col", "win_height", "win_width")], axis=1).astype(np.int64)
 
 
 def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries, pixels: str) -> tuple[list[BlockRequest], list[str]]:
     """Requests of a batch and their CRSs; the masks of all geometries on one grid are drawn together."""
-    windows = np.stack([columns[name] for name in ("win_row", "win_col", "win_height", "win_width")], axis=1).astype(np.int64)
+    windows = windows_of_tickets(columns)
     by_grid: dict[tuple[Grid, str], list[int]] = {}
     bands_of: list[tuple[Band | None, ...]] = []
     for position, record in enumerate(columns["record"].tolist()):
@@ -291,7 +347,7 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
             nos, windows = geometries.windows(index, band.grid, band.crs)
             cost = cost_of(band, segments_under(band, windows), query, counted)
             needed += cost.bytes - cost.bytes_cached
-            for name, values in _tickets(bands[row], nos, windows).items():
+            for name, values in _tickets(bands[row], nos, windows, block_nbytes(bands[row], windows)).items():
                 rows[name].append(values)
     check_budget(needed, query)
     columns = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}

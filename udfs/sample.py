@@ -10,14 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
 from rasteret_sql.udfs.geometry import point_coordinates
+from rasteret_sql.udfs.masks import Evaluate, mask_of
 from rasteret_sql.udfs.options import Options, options_of
 from rasteret_sql.udfs.tickets import POINTS
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import RasteretError
-from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.points import NODATA, PointReader, Points, Visit, VisitResult
+from rasteret_sql.reader.points import How, PointReader
+from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult
 
 _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
 
@@ -43,11 +45,18 @@ def _dense(given: pa.StructArray, crs: str) -> Points:
     nos = numbers(given.field("no"))
     x, y = np.empty(len(nos)), np.empty(len(nos))
     x[nos], y[nos] = numbers(given.field("x")), numbers(given.field("y"))
-    return Points(x, y, crs)
+    if given.type.get_field_index("time") < 0:
+        return Points(x, y, crs)
+    time = np.empty(len(nos), np.int64)
+    time[nos] = given.field("time").fill_null(NO_TIME).to_numpy()
+    return Points(x, y, crs, time)
 
 
-def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array) -> pa.Array:
-    """One row per record with the numbers of its candidate points; answers with those that lie in it. Rows without candidates only pace the calls."""
+def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, evaluate: Evaluate) -> pa.Array:
+    """One row per record with the numbers of its candidate points; answers with those that lie in it. Rows without candidates only pace the calls.
+
+    ``types`` are the SQL types of all bands' single values; ``evaluate`` computes masks.
+    """
     chosen = options_of(options)
     if chosen is None:
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
@@ -57,39 +66,48 @@ def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array,
     candidates = flat.to_numpy()
     bands = bands_of_payload(one_chunk(payload).take(here), chosen.bands)
     visits = [Visit(mine, np.sort(candidates[bounds[row] : bounds[row + 1]])) for row, mine in enumerate(bands)]
+    kinds = one_chunk(types)[0].as_py()
     with chosen.query() as query:
-        results = _reader(ticket, chosen, query).all(visits)
-    return lists(alive.astype(np.int64), _rows(results, bands, one_chunk(types)[0].as_py(), chosen, np.arange(len(results))))
+        results = _reader(ticket, kinds, chosen, query, evaluate).all(visits)
+    return lists(alive.astype(np.int64), _rows(results, bands, kinds, chosen, np.arange(len(results))))
 
 
-def latest(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array) -> pa.Array:
-    """One row for all: records (newest first) and the candidate points of each; answers with the newest value of each point."""
+def first_match(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array, evaluate: Evaluate) -> pa.Array:
+    """One row for all: records (newest first) and the candidate points of each; answers with one value of each point: the newest, or the nearest
+    in time.
+    """
     chosen = options_of(options)
     if chosen is None:
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
     parts = list_parts(pairs)[1]
     bounds, flat = list_parts(parts.field("nos"))
     candidates = flat.to_numpy()
-    by_record = {int(record): np.sort(candidates[bounds[i] : bounds[i + 1]]) for i, record in enumerate(parts.field("record").to_numpy())}
+    at = parts.field("time").to_pylist() if chosen.match == "nearest" else [None] * len(parts)
+    by_record = {int(record): (np.sort(candidates[bounds[i] : bounds[i + 1]]), at[i]) for i, record in enumerate(parts.field("record").to_numpy())}
     bands = bands_of_payload(list_parts(records)[1], chosen.bands)
-    visits = [Visit(mine, by_record[number]) for number, mine in enumerate(bands)]
+    visits = [Visit(mine, *by_record[number]) for number, mine in enumerate(bands)]
+    kinds = one_chunk(types)[0].as_py()
     with chosen.query() as query:
-        results, origins = _reader(ticket, chosen, query).latest(visits)
-    mine = [bands[number] for number in origins]
-    return lists([len(results)], _rows(results, mine, one_chunk(types)[0].as_py(), chosen, origins))
+        reader = _reader(ticket, kinds, chosen, query, evaluate)
+        results, origins = reader.nearest(visits, chosen.tolerance_us) if chosen.match == "nearest" else reader.latest(visits)
+    mine = [bands[number] if number >= 0 else (None,) * len(chosen.bands) for number in origins]
+    return lists([len(results)], _rows(results, mine, kinds, chosen, origins))
 
 
-def _reader(ticket: pa.Array, options: Options, query: Query) -> PointReader:
-    points = POINTS.points(one_chunk(ticket)[0].as_py())
-    return PointReader(points, query, max_distance=options.max_distance_pixels, neighbourhood=options.neighbourhood)
+def _reader(ticket: pa.Array, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate) -> PointReader:
+    points = POINTS.get(one_chunk(ticket)[0].as_py())
+    mask = mask_of(options, types, evaluate)
+    return PointReader(points, query, How(options.max_distance_pixels, options.neighbourhood, options.interpolation, mask, options.mask_only))
 
 
 def _rows(
     results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], types: Sequence[str], options: Options, records: npt.NDArray[np.int64]
 ) -> pa.StructArray:
-    """One struct per visit, its columns as parallel lists."""
+    """One struct per visit, its columns as parallel lists. Bands that serve the mask alone are left out."""
     counts = np.fromiter((len(result.points) for result in results), dtype=np.int64, count=len(results))
-    _explain_missing(results, bands, options.bands)
+    _explain_missing(results, bands, options)
+    shown = len(options.bands) - options.mask_only
+    kinds = ["DOUBLE"] * shown if options.interpolation != "nearest" else list(types[:shown])
     fields: dict[str, pa.Array] = {
         "record": lists(np.ones(len(records), np.int64), pa.array(records.astype(np.int32))),
         "no": lists(counts, pa.array(_joined([result.points for result in results], np.int64).astype(np.int32))),
@@ -100,18 +118,13 @@ def _rows(
     table = [
         [
             None if values is None or band is None else (physical(values, band, scaled=options.scaled), valid)
-            for values, valid, band in zip(result.values, result.valid, mine, strict=True)
+            for values, valid, band in zip(result.values, result.valid, mine[:shown], strict=True)
         ]
         for result, mine in zip(results, bands, strict=True)
     ]
-    fields |= slot_fields([_padded(row, result) for row, result in zip(table, results, strict=True)], types, VALUE_SLOTS)
-    fields |= _window_fields(results, bands, types, options)
+    fields |= slot_fields([_padded(row, result) for row, result in zip(table, results, strict=True)], kinds, VALUE_SLOTS)
+    fields |= _window_fields(results, bands, kinds, options)
     return pa.StructArray.from_arrays(list(fields.values()), list(fields))
-
-
-def physical(values: npt.NDArray[Any], band: Band, *, scaled: bool) -> npt.NDArray[Any]:
-    """Stored values, or stored * scale + offset in double precision."""
-    return values * band.scale + band.offset if scaled else values
 
 
 def _padded(row: Sequence[Column], result: VisitResult) -> list[Column]:
@@ -120,13 +133,16 @@ def _padded(row: Sequence[Column], result: VisitResult) -> list[Column]:
     return [(np.zeros(count), np.zeros(count, bool)) if cell is None else cell for cell in row]
 
 
-def _explain_missing(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], names: Sequence[str]) -> None:
+def _explain_missing(results: Sequence[VisitResult], bands: Sequence[tuple[Band | None, ...]], options: Options) -> None:
+    """Name the assets that a record lacks: those of values where there are none, those of the mask where it hides them."""
+    shown = options.bands[: len(options.bands) - options.mask_only]
     for result, mine in zip(results, bands, strict=True):
-        lacking = [name for name, band in zip(names, mine, strict=True) if band is None]
-        if lacking:
-            reason = f"the record has no asset for {', '.join(lacking)}"
-            for entry in np.flatnonzero(result.status == NODATA).tolist():
-                result.errors.setdefault(entry, reason)
+        lacking = {name for name, band in zip(options.bands, mine, strict=True) if band is None}
+        for status, names in ((NODATA, shown), (MASKED, options.mask_bands)):
+            gone = [name for name in names if name in lacking]
+            if gone:
+                reason = f"the record has no asset for {', '.join(gone)}"
+                result.errors = dict.fromkeys(np.flatnonzero(result.status == status).tolist(), reason) | result.errors
 
 
 def _window_fields(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import count
+from typing import Generic, TypeVar
 
 from rasteret_sql.errors import BudgetExceeded
 from rasteret_sql.reader.band import Band
-from rasteret_sql.reader.points import Points
+from rasteret_sql.reader.shapes import ZoneShapes
+from rasteret_sql.reader.visits import Points
 
+Held = TypeVar("Held")
 Bands = tuple[Band | None, ...]
 MAX_SEGMENTS = 32_000_000
 """Segments that all announced records may have together (16 bytes each): about 250,000 Sentinel-2 bands."""
@@ -59,41 +63,46 @@ def _segments(bands: Bands) -> int:
     return sum(len(band.level.offsets) for band in bands if band is not None)
 
 
-class PointBook:
-    """Coordinates of the points of running statements by ticket; a set that was not used for a while is forgotten when others need the room."""
+class Shelf(Generic[Held]):
+    """What running statements hold by ticket, such as the coordinates of their points; what was not used for a while is forgotten when others need
+    the room.
+    """
 
     KEEP_BYTES = 64 << 20
     KEEP_S = 300.0
 
-    def __init__(self) -> None:
+    def __init__(self, what: str, size: Callable[[Held], int]) -> None:
+        self._what = what
+        self._size = size
         self._lock = threading.Lock()
-        self._sets: dict[int, tuple[Points, float]] = {}
+        self._held: dict[int, tuple[Held, float]] = {}
         self._numbers = count(1)
 
-    def hold(self, points: Points) -> int:
-        """A ticket for these points."""
+    def hold(self, held: Held) -> int:
+        """A ticket for it."""
         with self._lock:
-            self._forget(points.x.nbytes + points.y.nbytes)
+            self._forget(self._size(held))
             ticket = next(self._numbers)
-            self._sets[ticket] = (points, time.monotonic())
+            self._held[ticket] = (held, time.monotonic())
             return ticket
 
-    def points(self, ticket: int) -> Points:
+    def get(self, ticket: int) -> Held:
         with self._lock:
-            if ticket not in self._sets:
-                raise BudgetExceeded("the statement waited too long while others needed the room of its points; run it again")
-            points, _ = self._sets[ticket]
-            self._sets[ticket] = (points, time.monotonic())
-            return points
+            if ticket not in self._held:
+                raise BudgetExceeded(f"the statement waited too long while others needed the room of its {self._what}; run it again")
+            held, _ = self._held[ticket]
+            self._held[ticket] = (held, time.monotonic())
+            return held
 
     def _forget(self, coming: int) -> None:
-        held = coming + sum(points.x.nbytes + points.y.nbytes for points, _ in self._sets.values())
-        for ticket, (points, used) in sorted(self._sets.items(), key=lambda item: item[1][1]):
-            if held <= self.KEEP_BYTES or time.monotonic() - used < self.KEEP_S:
+        total = coming + sum(self._size(held) for held, _ in self._held.values())
+        for ticket, (held, used) in sorted(self._held.items(), key=lambda item: item[1][1]):
+            if total <= self.KEEP_BYTES or time.monotonic() - used < self.KEEP_S:
                 break
-            del self._sets[ticket]
-            held -= points.x.nbytes + points.y.nbytes
+            del self._held[ticket]
+            total -= self._size(held)
 
 
 BOOK = RecordBook()
-POINTS = PointBook()
+POINTS: Shelf[Points] = Shelf("points", lambda points: points.x.nbytes + points.y.nbytes)
+ZONES: Shelf[ZoneShapes] = Shelf("zones", lambda zones: zones.nbytes)

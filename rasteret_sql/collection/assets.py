@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX
+from rasteret_sql.collection.source import BATCH_RECORDS, AssetTable
 from rasteret_sql.errors import InvalidArgument, listing, near
 
-CONTRACT = ("id", "datetime", "geometry", "assets", "bbox", "proj:epsg", "crs", "year", "month")
-"""Columns that a build writes itself; a user's column of the same name serves as input (id, datetime, assets, crs) or gives way."""
 _ZONE = r"([Zz]|:[\d.]+[+-]\d\d(:?\d\d)?)$"
 """The end of an ISO text that names its offset from UTC; one without is UTC."""
+
+_LEAST_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,43 +32,53 @@ class TableOptions:
     url_rewrite: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class AssetTable:
-    """What to index. ``assets[band]`` holds (hrefs, samples) by record; ``bands`` None means: every sample of the one file, named b1…bn."""
+class TableSource:
+    """A table of records as a source: ``id``, ``datetime``, ``assets``, ``crs`` and ``updated`` (a change stamp) are read, the rest passes."""
 
-    ids: list[str]
-    datetimes: pa.Array
-    hrefs: dict[str, list[str | None]]
-    samples: dict[str, list[int]]
-    crs: list[str | None]
-    extra: pa.Table
-    every_sample: bool = False
+    kind = "records"
 
+    def __init__(self, table: pa.Table, options: TableOptions, source: str = "table") -> None:
+        """Raises :class:`InvalidArgument` where the options do not fit the table; ``source`` is what the user calls it."""
+        renamed = _renamed(table, options.column_map)
+        names = set(renamed.column_names)
+        if "id" not in names:
+            raise InvalidArgument(
+                f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}"
+            )
+        self._options = options
+        self._bands = _bands(renamed.slice(0, 0), options)
+        check_band_names(self._bands.hrefs)
+        ids = pc.cast(renamed["id"], pa.string())
+        if ids.null_count:
+            raise InvalidArgument(f"column 'id' is NULL in row {pc.index(ids.is_null(), True).as_py() + 1}; every record needs an id")
+        times = _datetimes(renamed["datetime"]) if "datetime" in names else pa.nulls(len(renamed), pa.timestamp("us"))
+        for name, column in (("id", ids), ("datetime", times)):
+            place = renamed.schema.get_field_index(name)
+            renamed = renamed.append_column(name, column) if place < 0 else renamed.set_column(place, name, column)
+        self._table = renamed
+        self.label = source
+        self.identity: Mapping[str, Any] = {"source": source, "options": dataclasses.asdict(options)}
 
-def read_assets(table: pa.Table, options: TableOptions) -> AssetTable:
-    """Check the table against the options and take its columns apart."""
-    renamed = _renamed(table, options.column_map)
-    names = set(renamed.column_names)
-    if "id" not in names:
-        raise InvalidArgument(
-            f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}"
+    def batches(self) -> Iterator[AssetTable]:
+        """A small table comes in quarters, so that rows are made while headers are read."""
+        size = min(BATCH_RECORDS, max(_LEAST_BATCH, -(-len(self._table) // 4)))
+        for start in range(0, len(self._table), size):
+            yield self._batch(self._table.slice(start, size))
+
+    def _batch(self, table: pa.Table) -> AssetTable:
+        found = _bands(table, self._options)
+        names = set(table.column_names)
+        extra = [name for name in table.column_names if name not in CONTRACT and name not in found.used and not name.endswith(METADATA_SUFFIX)]
+        return AssetTable(
+            ids=table["id"].to_pylist(),
+            datetimes=table["datetime"].combine_chunks(),
+            hrefs={band: [rewrite(href, self._options.url_rewrite) for href in column] for band, column in found.hrefs.items()},
+            samples=found.samples,
+            crs=table["crs"].to_pylist() if "crs" in names else [None] * len(table),
+            extra=table.select(extra),
+            every_sample=found.every_sample,
+            versions=[None if value is None else str(value) for value in table["updated"].to_pylist()] if "updated" in names else None,
         )
-    hrefs, samples, used, every_sample = _bands(renamed, options)
-    _check_names(hrefs)
-    hrefs = {band: [rewrite(href, options.url_rewrite) for href in column] for band, column in hrefs.items()}
-    ids = pc.cast(renamed["id"], pa.string()).to_pylist()
-    if None in ids:
-        raise InvalidArgument(f"column 'id' is NULL in row {ids.index(None) + 1}; every record needs an id")
-    extra = [name for name in renamed.column_names if name not in CONTRACT and name not in used and not name.endswith("_metadata")]
-    return AssetTable(
-        ids=ids,
-        datetimes=_datetimes(renamed["datetime"]) if "datetime" in names else pa.nulls(len(renamed), pa.timestamp("us")),
-        hrefs=hrefs,
-        samples=samples,
-        crs=renamed["crs"].to_pylist() if "crs" in names else [None] * len(renamed),
-        extra=renamed.select(extra),
-        every_sample=every_sample,
-    )
 
 
 def rewrite(href: str | None, patterns: Mapping[str, str]) -> str | None:
@@ -85,32 +98,37 @@ def _renamed(table: pa.Table, column_map: Mapping[str, str]) -> pa.Table:
     return table.select(kept).rename_columns([column_map.get(name, name) for name in kept])
 
 
-Bands = tuple[dict[str, list[str | None]], dict[str, list[int]], set[str], bool]
-
-
-def _bands(table: pa.Table, options: TableOptions) -> Bands:
+@dataclass(frozen=True, slots=True)
+class _Bands:
     """Hrefs and samples per band, the columns used up, and whether the bands are yet to be found in the files."""
+
+    hrefs: dict[str, list[str | None]]
+    samples: dict[str, list[int]]
+    used: frozenset[str] = frozenset()
+    every_sample: bool = False
+
+
+def _bands(table: pa.Table, options: TableOptions) -> _Bands:
     if options.href_column is not None:
         hrefs = _strings(table, options.href_column, "href_column")
         if options.band_index_map:
             for band, index in options.band_index_map.items():
                 if not isinstance(index, int) or index < 0:
                     raise InvalidArgument(f"band_index_map: {band!r} has index {index!r}; 0-based positions in the file are valid")
-            return dict.fromkeys(options.band_index_map, hrefs), _samples(options.band_index_map, len(table)), set(), False
-        return {"": hrefs}, {"": [0] * len(table)}, set(), True
+            return _Bands(dict.fromkeys(options.band_index_map, hrefs), _samples(options.band_index_map, len(table)))
+        return _Bands({"": hrefs}, {"": [0] * len(table)}, every_sample=True)
     if options.band_columns:
         found = {band: _strings(table, column, "band_columns") for band, column in options.band_columns.items()}
-        return found, {band: [0] * len(table) for band in found}, set(options.band_columns.values()), False
+        return _Bands(found, {band: [0] * len(table) for band in found}, frozenset(options.band_columns.values()))
     if "assets" in table.column_names:
-        hrefs_by_band, samples_by_band = _struct_assets(table["assets"].combine_chunks(), options)
-        return hrefs_by_band, samples_by_band, set(), False
+        return _Bands(*_struct_assets(table["assets"].combine_chunks(), options))
     raise InvalidArgument(
         "the table names no files: give href_column := '<column>' (with band_index_map for several bands), "
         f"band_columns := {{'<band>': '<column>'}}, or an 'assets' column; columns: {listing(table.column_names)}"
     )
 
 
-def _check_names(bands: Iterable[str]) -> None:
+def check_band_names(bands: Iterable[str]) -> None:
     """Bands become columns: SQL cannot hold a NUL in their names, and does not tell upper from lower case."""
     seen: dict[str, str] = {}
     for band in bands:
@@ -138,21 +156,24 @@ def _struct_assets(assets: pa.Array, options: TableOptions) -> tuple[dict[str, l
     chosen = list(options.band_codes) if options.band_codes else keys
     if missing := [band for band in chosen if band not in keys]:
         raise InvalidArgument(f"the assets have no band {missing[0]!r}{near(missing[0], keys)}; bands: {listing(keys)}")
-    rows: list[dict[str, Any] | None] = assets.to_pylist()
     hrefs: dict[str, list[str | None]] = {}
     samples: dict[str, list[int]] = {}
     index_map = options.band_index_map or {}
     for band in chosen:
-        values = [_asset((row or {}).get(band)) for row in rows]
-        hrefs[band] = [href for href, _ in values]
-        samples[band] = [index_map.get(band, 0) if sample is None else sample for _, sample in values]
+        hrefs[band], found = _asset_column(pc.struct_field(assets, [keys.index(band)]))
+        samples[band] = [index_map.get(band, 0) if sample is None else sample for sample in found]
     return hrefs, samples
 
 
-def _asset(value: Any) -> tuple[str | None, int | None]:
-    if isinstance(value, dict):
-        return value.get("href") or None, value.get("band_index")
-    return (str(value) if value else None), None
+def _asset_column(column: pa.Array) -> tuple[list[str | None], list[int | None]]:
+    """Hrefs and samples of one band: from structs of ``href`` and ``band_index``, or plain hrefs. Empty hrefs are none."""
+    if not pa.types.is_struct(column.type):
+        return [str(value) if value else None for value in column.to_pylist()], [None] * len(column)
+    names = [column.type.field(i).name for i in range(column.type.num_fields)]
+    hrefs, samples = (
+        pc.struct_field(column, [names.index(name)]).to_pylist() if name in names else [None] * len(column) for name in ("href", "band_index")
+    )
+    return [href or None for href in hrefs], samples
 
 
 def _datetimes(column: pa.ChunkedArray) -> pa.Array:

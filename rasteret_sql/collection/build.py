@@ -1,29 +1,47 @@
-"""Building a collection: hrefs in, headers read once each, a Parquet table out."""
+"""Building a collection: records in, each header read once in its life, Parquet out.
+
+The same call again adds what is new, keeps what is known and reads again what changed; records that the source no longer gives go, since the
+source with its parameters is what the collection *is*. What is known is asked record by record (:mod:`rasteret_sql.collection.identity`), so another
+source or other parameters under the same name make another collection, in which only headers of the very same files are reused.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import time
+import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import shapely
 
-from rasteret_sql.collection.assets import AssetTable, TableOptions, read_assets
-from rasteret_sql.collection.schema import ASSET, BAND_METADATA, BBOX, metadata_column, metadata_row
-from rasteret_sql.collection.workspace import check_name, workspace_path
-from rasteret_sql.collection.write import FAILURES, collection_metadata, write_collection
-from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError, redact
-from rasteret_sql.raster.crs import raster_footprint
-from rasteret_sql.raster.grid import Grid
+from rasteret_sql.collection.assets import TableOptions, TableSource
+from rasteret_sql.collection.batches import Batch, KnownRows, finished, prepared
+from rasteret_sql.collection.built import Built, load_built, save_built
+from rasteret_sql.collection.facts import Facts
+from rasteret_sql.collection.identity import identity_digest
+from rasteret_sql.collection.index import FAILURES, Kind, index_records
+from rasteret_sql.collection.journal import Journal, Kinds
+from rasteret_sql.collection.keys import JOURNAL, NO_TIME, OLD, Keys, Lookup
+from rasteret_sql.collection.lock import locked
+from rasteret_sql.collection.merge import Rows, from_headers, write_files
+from rasteret_sql.collection.source import AssetTable, RecordSource
+from rasteret_sql.collection.stores import parquet_store
+from rasteret_sql.collection.unite import united_schema
+from rasteret_sql.collection.workspace import SUFFIXES, check_name, lock_file, workspace_path
+from rasteret_sql.collection.write import clean_up, has_links, put_in_place, recover, save_failures
+from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.headers import FileHeader, read_headers
+from rasteret_sql.reader.headers import FileHeader, read_headers, start_headers
+from rasteret_sql.storage import loop
+
+Tell = Callable[[int, int], None]
+"""Told (files finished, files in all); the latter is 0 while unknown."""
 
 
 @dataclass(slots=True)
@@ -34,8 +52,11 @@ class BuildReport:
     path: str
     records: int = 0
     added: int = 0
+    """Records that are new, or of which a header was read."""
     unchanged: int = 0
+    """Records whose headers were all known."""
     failed: int = 0
+    """Assets that could not be indexed; the next build tries them again."""
     bands: list[str] = field(default_factory=list)
     epsg: list[int] = field(default_factory=list)
     bounds: list[float] | None = None
@@ -47,18 +68,31 @@ class BuildReport:
 
 
 def build_from_table(
-    table: pa.Table, name: str, options: TableOptions, query: Query, *, source: str = "table", done: Callable[[int, int], None] | None = None
+    table: pa.Table,
+    name: str,
+    options: TableOptions,
+    query: Query,
+    *,
+    source: str = "table",
+    force: bool = False,
+    done: Tell | None = None,
 ) -> BuildReport:
-    """Index the files that a table of records names and write the collection ``name`` into the workspace."""
+    """Index the files that a table of records names; the collection then equals the table."""
+    return build_collection(TableSource(table, options, source), name, query, force=force, done=done)
+
+
+def build_collection(source: RecordSource, name: str, query: Query, *, force: bool = False, done: Tell | None = None) -> BuildReport:
+    """Build or update the collection ``name`` in the workspace of the query's settings.
+
+    ``force`` reads every header again. Each batch may take as long as the setting ``timeout_s``. Two builds of one name run one after the other.
+    Killed at any moment, the old collection is whole, and the next build of the same identity goes on with the batches that were finished.
+    """
     started = time.monotonic()
-    folder = workspace_path(query.settings.workspace) / f"{check_name(name)}_records"
-    assets = read_assets(table, options)
-    indexed, failures, report = index_assets(assets, query, done)
-    if not len(indexed) and len(assets.ids):
-        raise InvalidArgument(f"none of the {len(assets.ids)} records has a readable file; the first: {failures['error'][0].as_py()}")
-    report.collection, report.path = name, str(folder)
-    dtypes = _dtypes(indexed, report.bands)
-    write_collection(folder, indexed.replace_schema_metadata(collection_metadata(name, source, indexed, dtypes, report.bounds)), failures)
+    workspace = workspace_path(query.settings.workspace)
+    folder = workspace / f"{check_name(name)}_{source.kind}"
+    with locked(lock_file(workspace, name), f"collection {name!r}", query.deadline, query.engine.cancelled.is_set):
+        recover(folder)
+        report = _Build(source, name, folder, query, done).run(force=force)
     counters = query.metrics.snapshot()
     report.requests, report.bytes, report.seconds = counters.requests, counters.bytes, time.monotonic() - started
     return report
@@ -76,142 +110,171 @@ def index_files(hrefs: Sequence[str], query: Query, *, crs: str | None = None) -
         extra=pa.table({"href": pa.array(list(hrefs), pa.string())}),
         every_sample=True,
     )
-    indexed, failures, report = index_assets(assets, query)
-    if len(failures):
-        raise InvalidRaster(failures["error"][0].as_py())
-    return indexed.replace_schema_metadata(collection_metadata("", "files", indexed, _dtypes(indexed, report.bands), report.bounds))
+    unique = list(dict.fromkeys(hrefs))
+    indexed = index_records(assets, dict(zip(unique, read_headers(unique, query), strict=True)))
+    if len(indexed.failures):
+        raise InvalidRaster(indexed.failures["error"][0].as_py())
+    corners = indexed.rows["bbox"].combine_chunks().flatten()
+    boxes = np.stack([corner.to_numpy() for corner in corners], axis=1)
+    facts = Facts.of(indexed.kinds, boxes, np.full(len(ids), NO_TIME), indexed.bands)
+    return indexed.rows.replace_schema_metadata(facts.metadata("", "files"))
 
 
-def index_assets(assets: AssetTable, query: Query, done: Callable[[int, int], None] | None = None) -> tuple[pa.Table, pa.Table, BuildReport]:
-    """Read every distinct file's header once; returns the contract table, the failures, and the report so far."""
-    unique = list(dict.fromkeys(href for column in assets.hrefs.values() for href in column if href is not None))
-    answers = dict(zip(unique, read_headers(unique, query, None if done is None else lambda n: done(n, len(unique))), strict=True))
-    if assets.every_sample:
-        assets = _every_sample(assets, answers)
-    if clash := [band for band in assets.hrefs if metadata_column(band) in assets.extra.column_names]:
-        raise InvalidArgument(f"the table's column {metadata_column(clash[0])!r} is one that the collection writes itself; rename it")
-    report = BuildReport("", "", bands=list(assets.hrefs))
-    failures: list[dict[str, Any]] = []
-    found = [_one_record(row, assets, answers, failures) for row in range(len(assets.ids))]
-    kept = [row for row, parts in enumerate(found) if parts]
-    records = [_georeference(parts, assets.crs[row]) for row, parts in enumerate(found) if parts]
-    table = _assemble(assets, found, kept, records)
-    report.records = report.added = len(kept)
-    report.failed = len(failures)
-    report.epsg = sorted({record.epsg for record in records if record.epsg is not None})
-    if records:
-        report.bounds = _bounds(np.array([record.bbox for record in records]))
-        times = [value for value in table["datetime"].to_pylist() if value is not None]
-        report.first, report.last = (min(times), max(times)) if times else (None, None)
-    return table, pa.Table.from_pylist(failures, schema=FAILURES), report
+@dataclass(slots=True)
+class _Build:
+    """One run, under the lock."""
 
+    source: RecordSource
+    name: str
+    folder: Path
+    query: Query
+    done: Tell | None
+    records: int = 0
+    """Records that the source gave so far, and of these the ones added."""
+    added: int = 0
+    bands: dict[str, None] = field(default_factory=dict)
+    failures: list[pa.Table] = field(default_factory=list)
 
-Parts = dict[str, tuple[str, int, FileHeader]]
-"""Per band of one record: href, sample, header."""
-
-
-def _bounds(boxes: npt.NDArray[np.float64]) -> list[float]:
-    """The box around all: xmin > xmax when every one crosses the antimeridian, all longitudes when only some do."""
-    (west, south), (east, north) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
-    crossing = boxes[:, 0] > boxes[:, 2]
-    return [-180.0, south, 180.0, north] if crossing.any() and not crossing.all() else [west, south, east, north]
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    footprint: bytes
-    bbox: tuple[float, float, float, float]
-    epsg: int | None
-    crs: str | None
-
-
-def _one_record(row: int, assets: AssetTable, answers: dict[str, FileHeader | RasteretError], failures: list[dict[str, Any]]) -> Parts:
-    """The readable assets of one record; the others go to the failures."""
-    parts: Parts = {}
-    for band, column in assets.hrefs.items():
-        href, sample = column[row], assets.samples[band][row]
-        if href is None:
-            continue
-        answer = answers[href]
-        problem = str(answer) if isinstance(answer, RasteretError) else _unusable(answer, href, sample, assets.crs[row])
-        if problem:
-            failures.append(
-                {"id": assets.ids[row], "band": band, "href": redact(href), "error": problem, "failed_at": datetime.now(UTC).replace(tzinfo=None)}
+    def run(self, *, force: bool) -> BuildReport:
+        digest = identity_digest(self.source.identity)
+        built = None if force else load_built(self.folder)
+        kinds = Kinds(built.kinds if built else ())
+        journal = Journal(self.folder.with_name(f".{self.folder.name}.building"), digest, force=force, kinds=kinds)
+        if journal.forced:
+            built = None
+        old = None if built is None else parquet_store([self.folder / file.file for file in built.files], from_headers)
+        known = [KnownRows(JOURNAL, Lookup(journal.known()), journal.store())] if len(journal.resumed) else []
+        if built is not None and old is not None:
+            known.insert(0, KnownRows(OLD, Lookup(built.keys), old))
+        content = self._read_all(known, journal, kinds)
+        failures = pa.concat_tables([FAILURES.empty_table(), *self.failures])
+        if not len(journal):
+            journal.remove()
+            raise InvalidArgument(
+                f"none of the {self.records} records has a readable file; the first: {failures['error'][0].as_py()}"
+                if len(failures)
+                else "the source names no files; nothing to build"
             )
-        elif isinstance(answer, FileHeader):
-            parts[band] = (href, sample, answer)
-    return parts
+        keys = journal.keys()
+        facts = Facts.of(_used(kinds, keys), keys.boxes, keys.time, list(self.bands))
+        if built is None or not _is_unchanged(built, keys, content, digest):
+            made = Built(uuid.uuid4().hex[:8], self.source.identity, digest, content, tuple(kinds.listed), (), keys)
+            metadata = facts.metadata(self.name, self.source.label, made.generation)
+            schema = facts.schema(united_schema(_said(schema) for schema in journal.schemas), metadata)
+            self._write(made, Rows(keys, len(journal.resumed), journal.store(), old, schema), journal.folder / "out", failures)
+        else:
+            save_failures(self.folder, failures)
+        journal.remove()
+        return self._report(keys, facts, len(failures))
+
+    def _read_all(self, known: Sequence[KnownRows], journal: Journal, kinds: Kinds) -> str:
+        """All batches into the journal, the headers of one being read while the source gives the next; returns a digest of what the source said."""
+        content = hashlib.blake2b(digest_size=16)
+        telling = _Telling(self.done)
+        waiting: tuple[Batch, _Headers] | None = None
+        try:
+            for assets in self.source.batches():
+                self.records += len(assets.ids)
+                batch = prepared(assets, known)
+                self.query.deadline = time.monotonic() + self.query.settings.timeout_s
+                started = start_headers(batch.hrefs, self.query, telling.of(len(batch.hrefs)))
+                if waiting is not None:
+                    self._finish(*waiting, journal, kinds, content.update)
+                waiting = (batch, started)
+            telling.complete = True
+            if waiting is not None:
+                self._finish(*waiting, journal, kinds, content.update)
+        except BaseException:
+            if waiting is not None:
+                waiting[1].cancel()
+            raise
+        return content.hexdigest()
+
+    def _finish(self, batch: Batch, headers: _Headers, journal: Journal, kinds: Kinds, said: Callable[[bytes], None]) -> None:
+        answers = loop.wait(headers, cancel=self.query.engine.cancelled)
+        outcome = finished(batch, dict(zip(batch.hrefs, answers, strict=True)), kinds)
+        self.bands |= dict.fromkeys(outcome.bands)
+        self.added += outcome.added
+        self.failures.append(outcome.failures)
+        if len(outcome.rows):
+            journal.add(outcome.rows, outcome.keys)
+            said(_serialised(outcome.light))
+
+    def _write(self, made: Built, rows: Rows, aside: Path, failures: pa.Table) -> None:
+        """All files beside, then in the place of the old ones; a collection of this name from another kind of source goes."""
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        linked = has_links(aside)
+        files, order = write_files(aside, rows, "part-0.parquet" if linked else f"part-0-{made.generation}.parquet")
+        save_built(aside, replace(made, files=tuple(files), keys=made.keys.take(order)))
+        save_failures(aside, failures)
+        put_in_place(aside, self.folder, made.generation, linked=linked)
+        for suffix in SUFFIXES:
+            other = self.folder.with_name(f"{self.name}{suffix}")
+            if other != self.folder:
+                shutil.rmtree(other, ignore_errors=True)
+                shutil.rmtree(other.with_name(f".{other.name}.building"), ignore_errors=True)
+            clean_up(other, made.generation)
+
+    def _report(self, keys: Keys, facts: Facts, failed: int) -> BuildReport:
+        return BuildReport(
+            collection=self.name,
+            path=str(self.folder),
+            records=len(keys),
+            added=self.added,
+            unchanged=len(keys) - self.added,
+            failed=failed,
+            bands=facts.bands,
+            epsg=facts.epsg,
+            bounds=facts.bounds,
+            first=facts.first,
+            last=facts.last,
+        )
 
 
-def _unusable(file: FileHeader, href: str, sample: int, crs: str | None) -> str | None:
-    if not 0 <= sample < file.header.samples_per_pixel:
-        return f"{redact(href)}: band index {sample} is not in the file, which has {file.header.samples_per_pixel} bands"
-    if file.header.crs is None and crs is None:
-        return f"{redact(href)}: the file names no CRS; give it with crs := 'EPSG:…', or the records of a table a column crs"
-    return None
+_Headers = Future[list[FileHeader | RasteretError]]
 
 
-def _georeference(parts: Parts, crs: str | None) -> _Place:
-    """Footprint of a record: that of its first band (its files cover the same ground)."""
-    _, _, file = next(iter(parts.values()))
-    header = file.header
-    used = header.crs or crs or ""
-    polygon, bbox = raster_footprint(Grid(header.transform, header.width, header.height), used)
-    epsg = header.epsg if header.crs else _epsg_of(used)
-    return _Place(shapely.to_wkb(polygon), bbox, epsg, used)
+@dataclass(slots=True)
+class _Telling:
+    """Progress over all batches."""
+
+    done: Tell | None
+    files: int = 0
+    finished: int = 0
+    complete: bool = False
+    """The source has given its last batch."""
+
+    def of(self, count: int) -> Callable[[int], None]:
+        """For a batch of so many files."""
+        self.files += count
+        return self._tell
+
+    def _tell(self, _: int) -> None:
+        """Called in the event loop's thread alone."""
+        self.finished += 1
+        if self.done is not None:
+            self.done(self.finished, self.files if self.complete else 0)
 
 
-def _epsg_of(crs: str) -> int | None:
-    authority, _, code = crs.upper().partition(":")
-    return int(code) if authority == "EPSG" and code.isdigit() else None
+def _used(kinds: Kinds, keys: Keys) -> list[Kind]:
+    listed = kinds.listed
+    return [listed[number] for number in np.unique(keys.kind).tolist()]
 
 
-def _assemble(assets: AssetTable, found: Sequence[Parts], kept: Sequence[int], places: Sequence[_Place]) -> pa.Table:
-    rows = pa.array(kept, pa.int64())
-    bands = list(assets.hrefs)
-    asset_type = pa.struct([(band, ASSET) for band in bands])
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {
-        "id": pa.array([assets.ids[row] for row in kept], pa.string()),
-        "datetime": assets.datetimes.take(rows),
-        "geometry": pa.array([place.footprint for place in places], pa.binary()),
-        "assets": pa.array([{band: {"href": part[0], "band_index": part[1]} for band, part in found[row].items()} for row in kept], asset_type),
-        "bbox": pa.array([dict(zip(("xmin", "ymin", "xmax", "ymax"), place.bbox, strict=True)) for place in places], BBOX),
-        "proj:epsg": pa.array([place.epsg for place in places], pa.int32()),
-        "crs": pa.array([place.crs for place in places], pa.string()),
-    }
-    for name in assets.extra.column_names:
-        columns[name] = assets.extra[name].take(rows)
-    for band in bands:
-        values = [_metadata(found[row].get(band)) for row in kept]
-        columns[metadata_column(band)] = pa.array(values, BAND_METADATA)
-    return pa.table(columns)
+def _said(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([column for column in schema if not from_headers(column.name)])
 
 
-def _metadata(part: tuple[str, int, FileHeader] | None) -> dict[str, Any] | None:
-    if part is None:
-        return None
-    _, sample, file = part
-    return metadata_row(file.header, sample, etag=file.etag, size=file.size)
-
-
-def _every_sample(assets: AssetTable, answers: dict[str, FileHeader | RasteretError]) -> AssetTable:
-    """Bands b1…bn for the most samples that any file has; a file with fewer lacks the last ones."""
-    column = assets.hrefs[""]
-    counts = [answer.header.samples_per_pixel if isinstance(answer := answers.get(href or ""), FileHeader) else 1 for href in column]
-    bands = [f"b{i + 1}" for i in range(max(counts, default=1))]
-    return AssetTable(
-        assets.ids,
-        assets.datetimes,
-        {band: [href if i < count else None for href, count in zip(column, counts, strict=True)] for i, band in enumerate(bands)},
-        {band: [i] * len(column) for i, band in enumerate(bands)},
-        assets.crs,
-        assets.extra,
-    )
-
-
-def _dtypes(table: pa.Table, bands: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for band in bands:
-        dtypes = pc.struct_field(table[metadata_column(band)], "dtype").unique().to_pylist()  # unlike .field(), NULL where the record lacks the band
-        found[band] = sorted(dtype for dtype in dtypes if dtype is not None)
+def _serialised(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    found: bytes = sink.getvalue().to_pybytes()
     return found
+
+
+def _is_unchanged(built: Built, keys: Keys, content: str, digest: str) -> bool:
+    """Every record of the old collection is one of this, and the source says of them what it said before."""
+    same = (built.content, built.digest, len(built.keys)) == (content, digest, len(keys))
+    return bool(same and (keys.store == OLD).all() and len(np.unique(keys.row)) == len(keys))

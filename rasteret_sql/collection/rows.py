@@ -1,22 +1,31 @@
 """Rows of a collection, as SQL hands them over, to bands the reader can use.
 
-SQL sends only what a read needs of a record, the *payload*: ``STRUCT(crs, b0 STRUCT(asset STRUCT(href, band_index?), meta <band metadata>), b1 …)``.
+SQL sends only what a read needs of a record, the *payload*: ``STRUCT(crs, b0 STRUCT(asset STRUCT(href, band_index?), meta <band metadata>), b1 …)``;
+of a large collection ``STRUCT(file, row)``, and the row groups that hold these rows are read here, no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from rasteret_sql.collection.schema import MetadataReader
+from rasteret_sql.collection.schema import MetadataReader, metadata_column
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.band import Band
 
 
 def bands_of_payload(payload: pa.StructArray, names: Sequence[str]) -> list[tuple[Band | None, ...]]:
     """The asked bands of each record; None where the record has no such asset."""
+    if "file" in {payload.type.field(i).name for i in range(payload.type.num_fields)}:
+        payload = _looked_up(payload.field("file"), payload.field("row"), names)
     crs = payload.field("crs").to_pylist()
     columns = []
     for index, name in enumerate(names):
@@ -37,3 +46,42 @@ def _assets(asset: pa.StructArray) -> tuple[list[str | None], list[int | None]]:
     samples: list[Any] = asset.field("band_index").to_pylist() if "band_index" in names else [None] * len(asset)
     here = asset.is_valid().to_pylist()
     return [href if present else None for href, present in zip(hrefs, here, strict=True)], samples
+
+
+def _looked_up(files: pa.Array, rows: pa.Array, names: Sequence[str]) -> pa.StructArray:
+    """The payload of rows in Parquet files: row groups are found by their counts, and read where they hold one of the rows."""
+    numbers = rows.to_numpy(zero_copy_only=False).astype(np.int64)
+    encoded = files.dictionary_encode()
+    parts, order = [], []
+    for index, file in enumerate(encoded.dictionary.to_pylist()):
+        mine = np.flatnonzero(encoded.indices.to_numpy(zero_copy_only=False) == index)
+        parts.append(_rows_of(file, numbers[mine], names))
+        order.append(mine)
+    back = np.empty(len(numbers), np.int64)
+    back[np.concatenate([*order, np.empty(0, np.int64)])] = np.arange(len(numbers))
+    return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.array([], pa.struct([("crs", pa.string())]))
+
+
+def _rows_of(file: str, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa.StructArray:
+    path = Path(file)
+    metadata = _metadata(path, path.stat().st_mtime_ns)
+    parquet = pq.ParquetFile(path, metadata=metadata)
+    starts = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
+    groups = np.searchsorted(starts, rows, side="right") - 1
+    used, place = np.unique(groups, return_inverse=True)
+    columns = ["crs", *(f"assets.{name}" for name in names), *(metadata_column(name) for name in names)]
+    table = parquet.read_row_groups(used.tolist(), columns=columns)
+    ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
+    table = table.take(pa.array(ahead[place] + rows - starts[groups])).combine_chunks()
+    assets = table["assets"].combine_chunks()
+    fields: dict[str, pa.Array] = {"crs": table["crs"].combine_chunks()}
+    for index, name in enumerate(names):
+        asset = pc.struct_field(assets, [assets.type.get_field_index(name)])
+        fields[f"b{index}"] = pa.StructArray.from_arrays([asset, table[metadata_column(name)].combine_chunks()], names=["asset", "meta"])
+    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+
+
+@lru_cache(maxsize=64)
+def _metadata(path: Path, stamp: int) -> pq.FileMetaData:  # noqa: ARG001
+    """A footer of a large file is long; it is parsed once."""
+    return pq.read_metadata(path)

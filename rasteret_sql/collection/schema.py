@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rasteret_sql.collection.source import Declared
 from rasteret_sql.errors import InvalidRaster, listing
 from rasteret_sql.raster.grid import Grid
 from rasteret_sql.raster.header import Affine, Header, Layout, Level
@@ -21,6 +22,8 @@ from rasteret_sql.reader.band import Band, plane_of
 
 VERSION = "1"
 METADATA_SUFFIX = "_metadata"
+CONTRACT = ("id", "datetime", "geometry", "assets", "bbox", "proj:epsg", "crs", "year", "month")
+"""Columns that a build writes itself; a user's column of the same name serves as input (id, datetime, assets, crs) or gives way."""
 
 _LEVEL = pa.struct(
     [
@@ -87,8 +90,9 @@ def band_names(columns: Sequence[str]) -> list[str]:
 # -- header → row -------------------------------------------------------------------------------------------------------------
 
 
-def metadata_row(header: Header, sample: int, *, etag: str | None, size: int | None) -> dict[str, Any]:
+def metadata_row(header: Header, sample: int, *, etag: str | None, size: int | None, declared: Declared | None = None) -> dict[str, Any]:
     """One ``{band}_metadata`` value. Planar-separate files keep only the segments of this sample."""
+    nodata, scale, offset = resolve_declared(header, sample, declared)
     base = plane_of(header.levels[0], sample)
     layout = base.layout
     a, b, c, d, e, f = header.transform
@@ -105,7 +109,7 @@ def metadata_row(header: Header, sample: int, *, etag: str | None, size: int | N
         "tile_byte_counts": base.byte_counts,
         "pixel_scale": [a, -e, 0.0] if b == d == 0 else None,
         "tiepoint": [0.0, 0.0, 0.0, c, f, 0.0] if b == d == 0 else None,
-        "nodata": header.nodata,
+        "nodata": nodata,
         "samples_per_pixel": header.samples_per_pixel,
         "planar_configuration": layout.planar,
         "photometric": header.photometric,
@@ -114,14 +118,26 @@ def metadata_row(header: Header, sample: int, *, etag: str | None, size: int | N
         "tiled": layout.tiled,
         "bits": layout.bits,
         "lerc_compression": layout.lerc_compression,
-        "scale": header.scales[sample],
-        "offset": header.offsets[sample],
+        "scale": scale,
+        "offset": offset,
         "crs": header.crs,
         "etag": etag,
         "file_size": size,
         "overviews": [_level_row(plane_of(level, sample)) for level in header.levels[1:]],
         "masks": [_level_row(level) for level in header.masks],
     }
+
+
+def resolve_declared(header: Header, sample: int, declared: Declared | None) -> tuple[float | None, float, float]:
+    """Nodata, scale and offset: the header's own; a catalogue's only where the header has none. Scale and offset go together."""
+    scale, offset = header.scales[sample], header.offsets[sample]
+    if declared is None:
+        return header.nodata, scale, offset
+    nodata = declared.nodata if header.nodata is None else header.nodata
+    if (scale, offset) == (1.0, 0.0):
+        scale = 1.0 if declared.scale is None else declared.scale
+        offset = 0.0 if declared.offset is None else declared.offset
+    return nodata, scale, offset
 
 
 def _level_row(level: Level) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,10 @@ REPLACED = ".replaced"
 """End of the hidden name under which the old folder of a collection waits while the new one takes its place."""
 FAILURES_FILE = "_failures.parquet"
 """Assets that could not be indexed; the leading underscore keeps it out of dataset scans."""
+_TRIES = 4
+_MOMENT_S = 0.05
+GENERATION = "rasteret_sql:generation"
+"""Metadata of a collection's files: which build wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,14 @@ class Collection:
 
     name: str
     path: Path
+    root: Path
+    """Where the files lie: ``path``, or the generation behind it, whose files no rebuild changes."""
     files: tuple[Path, ...]
     columns: tuple[str, ...]
     bands: tuple[BandInfo, ...]
     metadata: Mapping[str, str]
+    bytes: int = 0
+    """Of all files."""
 
     @property
     def band_names(self) -> list[str]:
@@ -89,20 +98,69 @@ def _place_of(folder: Path) -> str:
 
 def find_collection(name: str, workspace: str) -> Collection | None:
     """The built collection of this name; None when there is none."""
-    folder = collection_names(workspace).get(name)
-    return None if folder is None else open_collection(folder, name)
+    for _ in range(_TRIES):
+        folder = collection_names(workspace).get(name)
+        if folder is not None:
+            return open_collection(folder, name)
+        if not lock_file(workspace_path(workspace), name).exists():
+            return None
+        time.sleep(_MOMENT_S)  # a build may be exchanging the folders right now
+    return None
+
+
+def lock_file(workspace: Path, name: str) -> Path:
+    """Locked while the collection is being built; removed afterwards."""
+    return workspace / f".{name}.lock"
 
 
 def open_collection(path: Path, name: str | None = None) -> Collection:
     """A collection by its Parquet file or folder."""
+    for attempt in range(_TRIES):
+        try:
+            return _open(path, name)
+        except FileNotFoundError:  # exchanged for a new one between two looks at it
+            if attempt == _TRIES - 1:
+                raise CollectionNotFound(f"{path} changes while it is looked at; try again") from None
+            time.sleep(_MOMENT_S)
+    raise CollectionNotFound(f"no such file or folder: {path}")
+
+
+def _open(path: Path, name: str | None) -> Collection:
     if not path.exists():
         raise CollectionNotFound(f"no such file or folder: {path}")
     files = (path,) if path.is_file() else tuple(sorted(f for f in path.rglob("*.parquet") if not f.name.startswith("_")))
     if not files:
         raise CollectionNotFound(f"{path} is no collection: it holds no Parquet file")
-    stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) for f in files[:1])
-    columns, bands, metadata = _footer(files[0], stamp)
-    return Collection(name or path.stem, path, files, columns, bands, metadata)
+    first, *others = [file.stat() for file in files]
+    columns, bands, metadata = _footer(files[0], ((first.st_mtime_ns, first.st_size),))
+    root, files = _unchanging(path, files, metadata.get(GENERATION))
+    return Collection(name or path.stem, path, root, files, columns, bands, metadata, sum(s.st_size for s in (first, *others)))
+
+
+def generation_folder(folder: Path, generation: str) -> Path:
+    """The hidden folder beside a collection that holds the files of one build."""
+    return folder.parent / f".{folder.name}.kept-{generation}"
+
+
+def generation_of(folder: Path) -> str | None:
+    """Which build wrote the files of a collection's folder; None where that is not said."""
+    try:
+        return open_collection(folder).metadata.get(GENERATION)
+    except (CollectionNotFound, InvalidRaster):
+        return None
+
+
+def _unchanging(path: Path, files: tuple[Path, ...], generation: str | None) -> tuple[Path, tuple[Path, ...]]:
+    """The same files (hard links) in the folder of their generation, which stays for a while when the collection is rebuilt."""
+    if generation is None or not path.is_dir():
+        return path, files
+    root = generation_folder(path.with_name(_place_of(path) or path.name), generation)
+    twins = tuple(root / file.relative_to(path) for file in files)
+    try:
+        same = all(file.samefile(twin) for file, twin in zip(files, twins, strict=True))
+    except OSError:
+        same = False
+    return (root, twins) if same else (path, files)
 
 
 @lru_cache(maxsize=256)

@@ -1,93 +1,117 @@
-"""Writing a collection: Parquet aside, then a rename; a build that dies leaves the old collection whole."""
+"""Putting a collection in its place, at once or not at all, under the eyes of those who read the one before.
+
+A collection is a folder of hard links to the files of a *generation*, a hidden folder beside it that never changes. Our own queries read the
+generation, so a query that has begun keeps its files while the folder is exchanged; generations that were replaced stay for an hour. Where the file
+system has no hard links the folder itself is read, and such a query fails: files of two builds then never share a name, so it cannot mix them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import uuid
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-import shapely
 
 from rasteret_sql.collection.schema import VERSION
-from rasteret_sql.collection.workspace import FAILURES_FILE, REPLACED, drop_footers
+from rasteret_sql.collection.workspace import FAILURES_FILE, GENERATION, REPLACED, drop_footers, generation_folder
 
-ROW_GROUP_ROWS = 2048
-"""Small enough that a bbox or a date prunes, large enough for the footer to stay small."""
-FAILURES = pa.schema([("id", pa.string()), ("band", pa.string()), ("href", pa.string()), ("error", pa.string()), ("failed_at", pa.timestamp("us"))])
+PRIVATE = ("_build.json", "_keys.arrow")
+"""Files for the next build, which stay in the generation's folder."""
+KEEP_S = 3600.0
+"""How long a generation stays after it was replaced: longer than a query's deadline."""
 
 
 def collection_metadata(
-    name: str, source: str, table: pa.Table, dtypes: Mapping[str, Sequence[str]], bounds: Sequence[float] | None
+    name: str,
+    source: str,
+    *,
+    dates: tuple[datetime | None, datetime | None],
+    dtypes: Mapping[str, Sequence[str]],
+    geometry_types: Iterable[str],
+    bounds: Sequence[float] | None,
+    generation: str = "",
 ) -> dict[str, str]:
     """Schema metadata: the collection's own description and GeoParquet 1.1 with a bbox covering."""
-    span = pc.min_max(table["datetime"]).as_py() if len(table) else {"min": None, "max": None}
-    dates = [value.date().isoformat() if value else "" for value in (span["min"], span["max"])]
+    days = [value.date().isoformat() if value else "" for value in dates]
     geometry: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": _geometry_types(table["geometry"]),
+        "geometry_types": sorted(geometry_types),
         "covering": {"bbox": {corner: ["bbox", corner] for corner in ("xmin", "ymin", "xmax", "ymax")}},
     }
     if bounds is not None:
         geometry["bbox"] = list(bounds)
-    return {
+    written = {GENERATION: generation} if generation else {}
+    return written | {
         "name": name,
         "description": "",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_source": source,
-        "date_range": ",".join(dates) if any(dates) else "",
+        "date_range": ",".join(days) if any(days) else "",
         "rasteret_collection_version": VERSION,
         "rasteret_sql:dtypes": json.dumps({band: list(names) for band, names in dtypes.items()}),
         "geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}),
     }
 
 
-def _geometry_types(column: pa.ChunkedArray) -> list[str]:
-    """GeoParquet's names of the footprints' types: polygons, and multipolygons where one is cut at the antimeridian."""
-    names = {shapely.GeometryType.POLYGON: "Polygon", shapely.GeometryType.MULTIPOLYGON: "MultiPolygon"}
-    return [names[shapely.GeometryType(kind)] for kind in np.unique(shapely.get_type_id(shapely.from_wkb(column.to_numpy())))]
-
-
-def write_collection(folder: Path, table: pa.Table, failures: pa.Table) -> None:
-    """Write the table hive-partitioned by year and month, put it in the place of what is there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.parent / f".{folder.name}.building-{uuid.uuid4().hex[:8]}"
+def has_links(folder: Path) -> bool:
+    """Can files of the folder have a second name?"""
+    first, second = (folder / f".link-{number}" for number in (1, 2))
     try:
-        _write_partitions(aside, table)
-        if len(failures):
-            pq.write_table(failures, aside / FAILURES_FILE, compression="zstd")
-        swap_in(aside, folder)
+        first.touch()
+        second.hardlink_to(first)
+    except OSError:
+        return False
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        for file in (first, second):
+            file.unlink(missing_ok=True)
+    return True
+
+
+def put_in_place(aside: Path, folder: Path, generation: str, *, linked: bool) -> None:
+    """Make the finished files of ``aside`` the collection ``folder``; ``linked``: by second names, the first ones staying in the generation's folder."""
+    if not linked:
+        swap_in(aside, folder)
+    else:
+        kept = generation_folder(folder, generation)
+        links = folder.parent / f".{folder.name}.links"
+        shutil.rmtree(links, ignore_errors=True)
+        aside.rename(kept)
+        shutil.copytree(kept, links, copy_function=os.link, ignore=lambda _, names: [name for name in names if name in PRIVATE])
+        swap_in(links, folder)
     drop_footers()
 
 
-def _write_partitions(folder: Path, table: pa.Table) -> None:
-    order = pc.sort_indices(table, sort_keys=[("datetime", "ascending"), ("id", "ascending")])
-    table = table.take(order)
-    year = pc.cast(pc.year(table["datetime"]), pa.int32())
-    month = pc.cast(pc.month(table["datetime"]), pa.int32())
-    metadata = table.schema.metadata
-    table = table.append_column("year", year).append_column("month", month).replace_schema_metadata(metadata)
-    ds.write_dataset(
-        table,
-        folder,
-        format="parquet",
-        partitioning=ds.partitioning(pa.schema([("year", pa.int32()), ("month", pa.int32())]), flavor="hive"),
-        basename_template="part-{i}.parquet",
-        max_rows_per_group=ROW_GROUP_ROWS,
-        file_options=ds.ParquetFileFormat().make_write_options(compression="zstd", compression_level=3),
-        existing_data_behavior="error",
-        max_partitions=100_000,
-    )
+def save_failures(folder: Path, failures: pa.Table) -> None:
+    """Replace the list of what could not be indexed."""
+    file = folder / FAILURES_FILE
+    if len(failures):
+        aside = file.with_name(f".{file.name}")
+        pq.write_table(failures, aside, compression="zstd")
+        aside.replace(file)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def clean_up(folder: Path, current: str | None, *, keep_s: float = KEEP_S) -> None:
+    """Remove generations that were replaced more than ``keep_s`` ago; the time of replacement is noted when it is first seen."""
+    mine = None if current is None else generation_folder(folder, current)
+    for kept in folder.parent.glob(generation_folder(folder, "*").name):
+        if kept == mine:
+            continue
+        note = kept / "_replaced"
+        with suppress(OSError):
+            if not note.exists():
+                note.touch()
+            elif time.time() - note.stat().st_mtime > keep_s:
+                shutil.rmtree(kept)
 
 
 def swap_in(aside: Path, folder: Path) -> None:

@@ -122,7 +122,7 @@ def _empty(request: BlockRequest) -> Block:
         block.values.append(None if band is None else np.full((height, width), fill_value(band.dtype, band.nodata), dtype=band.dtype))
         valid = np.zeros((height, width), bool) if band is None else request.mask.copy()
         if band is not None and band.grid != request.grid:
-            rows, cols = _nearest(request.grid, request.window, band.grid)
+            rows, cols = nearest_pixels(request.grid, request.window, band.grid)
             valid &= (rows >= 0)[:, None] & (cols >= 0)[None, :]
         block.valid.append(valid)
     return block
@@ -134,7 +134,7 @@ def _jobs(band: Band, request: BlockRequest, out: Pixels) -> Iterator[SegmentJob
     if band.grid == request.grid:
         rows, cols = np.arange(window.row, window.row + window.height), np.arange(window.col, window.col + window.width)
     else:
-        rows, cols = _nearest(request.grid, request.window, band.grid)
+        rows, cols = nearest_pixels(request.grid, request.window, band.grid)
     tile_height, tile_width = band.layout.tile_height, band.layout.tile_width
     for tile_row, lines in _runs(rows, tile_height):
         for tile_col, columns in _runs(cols, tile_width):
@@ -177,7 +177,7 @@ def _as_slice(positions: Ints) -> slice | Ints:
     return slice(first, last + 1) if last - first + 1 == len(positions) and (np.diff(positions) == 1).all() else positions
 
 
-def _nearest(grid: Grid, window: Window, source: Grid) -> tuple[Ints, Ints]:
+def nearest_pixels(grid: Grid, window: Window, source: Grid) -> tuple[Ints, Ints]:
     """Row and column of ``source`` under each pixel centre of the window's rows and columns; -1 outside. Axis-parallel grids only."""
     if any(g.transform[1] or g.transform[3] for g in (grid, source)):
         raise UnsupportedRaster("bands of different resolution on a rotated grid cannot be read together; read them one by one")

@@ -48,6 +48,11 @@ class Band:
         return nodata_mask(values, self.nodata)
 
 
+def physical(values: npt.NDArray[Any], band: Band, *, scaled: bool) -> npt.NDArray[Any]:
+    """Stored values, or stored * scale + offset in double precision."""
+    return values * band.scale + band.offset if scaled else values
+
+
 def nodata_mask(values: npt.NDArray[np.generic], nodata: float | None) -> npt.NDArray[np.bool_]:
     """GDAL's rule: a value is nodata when it equals the declared number in the band's own type; NaN matches NaN.
 

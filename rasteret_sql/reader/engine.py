@@ -38,7 +38,8 @@ class Engine:
         self.concurrency = settings.max_concurrency
         self.store = Store(settings, self.metrics)
         self.cache = SegmentCache(settings.cache_bytes)
-        self.decoders = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="rasteret-decode")
+        self.decode_threads = os.cpu_count() or 2
+        self.decoders = ThreadPoolExecutor(max_workers=self.decode_threads, thread_name_prefix="rasteret-decode")
         self.reports: deque[ReadReport] = deque(maxlen=_LOG_LENGTH)
         self.cancelled = threading.Event()
         self.blocks = BlockPool()
@@ -75,6 +76,7 @@ class Query:
     settings: Settings = field(default_factory=Settings)
     raise_errors: bool = True
     engine: Engine = field(init=False)
+    store: Store = field(init=False)
     metrics: Metrics = field(init=False)
     deadline: float = field(init=False)
     started: float = field(init=False)
@@ -82,6 +84,7 @@ class Query:
     def __post_init__(self) -> None:
         self.engine = engine(self.settings)
         self.metrics = Metrics(parent=self.engine.metrics)
+        self.store = Store(self.settings, self.metrics)
         self.started = time.time()
         self.deadline = time.monotonic() + self.settings.timeout_s
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def read_headers(hrefs: Sequence[str], query: Query, done: Callable[[int], None]
     return loop.run(_read_all(hrefs, query, done), cancel=query.engine.cancelled)
 
 
+def start_headers(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None = None) -> Future[list[FileHeader | RasteretError]]:
+    """:func:`read_headers`, under way: the caller has other work to do before it waits (:func:`rasteret_sql.storage.loop.wait`)."""
+    return loop.spawn(_read_all(hrefs, query, done))
+
+
 async def _read_all(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None) -> list[FileHeader | RasteretError]:
     found: list[FileHeader | RasteretError] = [RasteretError("not read")] * len(hrefs)
     waiting = iter(enumerate(hrefs))
@@ -58,8 +64,8 @@ async def _read_all(hrefs: Sequence[str], query: Query, done: Callable[[int], No
 
 
 async def _read_one(href: str, query: Query) -> FileHeader:
-    store = query.engine.store
-    stamp = _local_stamp(href)
+    store = query.store
+    stamp = local_stamp(href)
     head = await store.read_head(href, HEAD_BYTES, deadline=query.deadline, metrics=query.metrics)
     known = SparseBytes(head.size)
     known.add(0, head.data)
@@ -78,7 +84,7 @@ async def _read_one(href: str, query: Query) -> FileHeader:
     raise InvalidRaster(f"{redact(href)}: its directories are scattered over more than {MAX_ROUNDS} places")
 
 
-def _local_stamp(href: str) -> str | None:
+def local_stamp(href: str) -> str | None:
     """In the place of an ETag, which local files have not: a file that was changed and indexed again shares no cached tile with what it was."""
     path = resolve_href(href).path
     try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -107,6 +109,7 @@ class _Run:
         self._room = query.settings.memory_bytes
         self._holding = 0
         self._freed = asyncio.Event()
+        self._turns = _Turns(query.engine.decode_threads + 1)
 
     async def all(self, loads: Sequence[int], waits: Sequence[tuple[int, Future[Pixels]]]) -> None:
         groups = request_groups([self.jobs[p] for p in loads])
@@ -138,7 +141,7 @@ class _Run:
         first = self.jobs[group[0]]
         start = min(self.jobs[p].key.offset for p in group)
         stop = max(self.jobs[p].key.offset + self.jobs[p].length for p in group)
-        data = await self.query.engine.store.read_range(
+        data = await self.query.store.read_range(
             first.key.href,
             start,
             stop - start,
@@ -152,11 +155,12 @@ class _Run:
     async def _decode(self, group: list[int], spans: list[memoryview], cost: int) -> None:
         event_loop = asyncio.get_running_loop()
         try:
-            for position, span in zip(group, spans, strict=True):
-                try:
-                    await event_loop.run_in_executor(self.query.engine.decoders, self._decode_and_use, position, span)
-                except errors.RasteretError as error:
-                    self._fail([position], error)
+            async with self._turns.take(group[0]):
+                for position, span in zip(group, spans, strict=True):
+                    try:
+                        await event_loop.run_in_executor(self.query.engine.decoders, self._decode_and_use, position, span)
+                    except errors.RasteretError as error:
+                        self._fail([position], error)
         finally:
             self._release(cost)
 
@@ -208,6 +212,42 @@ class _Run:
     def _release(self, cost: int) -> None:
         self._holding -= cost
         self._freed.set()
+
+
+class _Turns:
+    """Lets so many requests be decoded at once (one more than there are threads), the first in the plan's order first: what belongs together is
+    then complete soon, and little waits half done.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def take(self, order: int) -> AsyncIterator[None]:
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            heappush(self._waiting, (order, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._pass_on()
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            _, turn = heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

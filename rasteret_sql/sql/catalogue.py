@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rasteret_sql.settings import FIELDS
-from rasteret_sql.sql.quote import listed, text
+from rasteret_sql.sql.quote import ident, listed, text
 
 READ = {"bands": "NULL", "geometry": "NULL", "geometry_crs": "NULL", "x": "NULL", "y": "NULL", "scaled": "NULL", "on_error": "NULL", "crs": "NULL"}
 """Arguments of every read."""
@@ -28,13 +28,13 @@ class TableFunction:
     @property
     def arguments(self) -> str:
         """All arguments as one struct, with the settings that SQL variables give."""
-        pairs = [f"'{name}': {name}" for name in (*self.positional, *self.named)]
+        pairs = [f"'{name}': {ident(name)}" for name in (*self.positional, *self.named)]
         variables = listed(f"'{name}': getvariable('rasteret_{name}')" for name in FIELDS)
         return "{" + listed([*pairs, f"'settings': {{{variables}}}"]) + "}"
 
     def macro(self, name: str) -> str:
         """``CREATE … MACRO`` body: the planner's text, folded while binding."""
-        named = [f"{argument} := {default}" for argument, default in self.named.items()]
+        named = [f"{ident(argument)} := {default}" for argument, default in self.named.items()]
         return f"{name}({listed([*self.positional, *named])}) AS TABLE FROM query(__rasteret_plan({text(self.name)}, {self.arguments}))"
 
 
@@ -43,6 +43,41 @@ TABLE_FUNCTIONS = (
     TableFunction("rasteret_collection", "the records of a collection, one row each", ("collection",), {"crs": "NULL"}),
     TableFunction("rasteret_bands", "the bands of a collection: type, nodata, resolution, tiling", ("collection",), {"crs": "NULL"}),
     TableFunction("rasteret_failures", "assets that could not be indexed, and why", ("collection",)),
+    TableFunction("rasteret_datasets", "the datasets that rasteret_build knows: bands, coverage, dates, access, licence"),
+    TableFunction(
+        "rasteret_build",
+        "build a collection of a dataset for a place and a period",
+        ("dataset",),
+        {
+            "name": "NULL",
+            "bbox": "NULL",
+            "date_range": "NULL",
+            "query": "NULL",
+            "max_items": "NULL",
+            "bands": "NULL",
+            "force": "NULL",
+        },
+    ),
+    TableFunction(
+        "rasteret_build_from_stac",
+        "build a collection of any STAC API or static catalogue",
+        ("api", "collection"),
+        {
+            "name": "NULL",
+            "band_map": "NULL",
+            "band_index_map": "NULL",
+            "bbox": "NULL",
+            "date_range": "NULL",
+            "query": "NULL",
+            "filter": "NULL",
+            "intersects": "NULL",
+            "ids": "NULL",
+            "sort_by": "NULL",
+            "max_items": "NULL",
+            "url_rewrite": "NULL",
+            "force": "NULL",
+        },
+    ),
     TableFunction(
         "rasteret_build_from_table",
         "index the GeoTIFFs that a table names into a collection",
@@ -55,15 +90,21 @@ TABLE_FUNCTIONS = (
             "band_codes": "NULL",
             "column_map": "NULL",
             "url_rewrite": "NULL",
+            "force": "NULL",
         },
     ),
     TableFunction(
         "rasteret_sample",
-        "values of bands at points: one row per point and record",
+        'values of bands at points: one row per point and record; time_column is time, which DuckDB 1.5 takes only as "time"',
         ("collection", "points"),
         READ
         | {
             "match": "'all'",
+            "time": "NULL",
+            "time_column": "NULL",
+            "tolerance": "NULL",
+            "expressions": "NULL",
+            "mask": "NULL",
             "max_distance_pixels": "0",
             "neighbourhood": "0",
             "interpolation": "'nearest'",
@@ -75,6 +116,27 @@ TABLE_FUNCTIONS = (
         "pixel arrays under geometries: one row per geometry and record",
         ("collection", "geometries"),
         READ | {"pixels": "'center'", "resolution": "NULL", "target_crs": "NULL", "resampling": "NULL"},
+    ),
+    TableFunction(
+        "rasteret_pixels",
+        "one row per pixel under each geometry and record, with the share of it that the geometry covers",
+        ("collection", "geometries"),
+        READ | {"pixels": "'fractional'"},
+    ),
+    TableFunction(
+        "rasteret_zonal",
+        "statistics of bands and expressions under polygons: one row per geometry, record (or period) and band",
+        ("collection", "geometries"),
+        READ
+        | {
+            "stats": "NULL",
+            "pixels": "'fractional'",
+            "expressions": "NULL",
+            "mask": "NULL",
+            "weights": "NULL",
+            "per": "'record'",
+            "solar_day": "false",
+        },
     ),
     TableFunction("rasteret_plan", "what a read would fetch; nothing is read", ("collection", "geometries"), READ | {"pixels": "'center'"}),
     TableFunction("rasteret_functions", "every function with its signature and a line of help"),
@@ -113,6 +175,8 @@ def _settings() -> str:
 
 def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, str]) -> tuple[ScalarFunction, ...]:
     """The scalar forms; they share engine, cache and rules with the table forms."""
+    zone = "__rasteret_polygons(geometry, __rasteret_geometry_crs(typeof(geometry), NULL), 'refuse').wkb"
+    zonal_payload = "{'crs': record.crs, 'b0': {'asset': struct_extract(record.assets, band), 'meta': struct_extract(record, band || '_metadata')}}"
     area = "__rasteret_geometries(geometry, __rasteret_geometry_crs(typeof(geometry), NULL), 'refuse').wkb"
     return (
         ScalarFunction(
@@ -126,6 +190,13 @@ def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, s
             "rasteret_read(record, geometry, band)",
             "pixels of a band of a record under a geometry, row-major; NULL where they do not meet",
             f"(record, geometry, band) AS {_record_call('rasteret_read', pixel_slots, 'geometry', area)}",
+        ),
+        ScalarFunction(
+            "rasteret_zonal",
+            "rasteret_zonal(record, geometry, band, stat := 'mean')",
+            "one statistic of a band of a record under a polygon; NULL where there is none",
+            f"(record, geometry, band, stat := 'mean') AS __rasteret_zonal_value(__rasteret_zonal_options(band, stat, {_settings()}), "
+            f"{zonal_payload}, {zone}, __rasteret_geometry_crs(typeof(geometry), NULL))",
         ),
         ScalarFunction(
             "rasteret_value",

@@ -17,9 +17,10 @@ import pyarrow as pa
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.settings import resolve_settings
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
+from rasteret_sql.sql.evaluator import Evaluator
 from rasteret_sql.sql.planner import plan
-from rasteret_sql.sql.scalars import scalar_options, typed_field
-from rasteret_sql.udfs import build, geometry, info, read, sample
+from rasteret_sql.sql.scalars import scalar_options, typed_field, zonal_options
+from rasteret_sql.udfs import build, build_stac, geometry, info, pixels, read, sample, times, zonal
 from rasteret_sql.udfs import plan as cost
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
 
@@ -72,6 +73,7 @@ def _catalog(con: duckdb.DuckDBPyConnection) -> str:
 @lru_cache(maxsize=1)
 def _functions() -> dict[str, tuple[Function, str, bool]]:
     """Name → (function, result type, does it have effects). Made once and kept: a database may outlive the connection that registered them."""
+    evaluate = Evaluator()
     functions: dict[str, tuple[Function, str, bool]] = {
         "__rasteret_plan": (plan, "VARCHAR", False),
         "__rasteret_geometry_column": (geometry.geometry_column, "VARCHAR", False),
@@ -81,14 +83,26 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_points": (geometry.points, geometry.POINT, False),
         "__rasteret_coordinates": (geometry.coordinates, geometry.POINT, False),
         "__rasteret_geometries": (geometry.geometries, geometry.GEOMETRY, False),
+        "__rasteret_polygons": (geometry.polygons, geometry.GEOMETRY, False),
         "__rasteret_hold": (sample.hold, "BIGINT", False),
-        "__rasteret_sample": (sample.sample, sample.RESULT, False),
-        "__rasteret_latest": (sample.latest, sample.RESULT, False),
+        "__rasteret_time_column": (times.time_column, "VARCHAR", False),
+        "__rasteret_sample": (_with(sample.sample, evaluate), sample.RESULT, False),
+        "__rasteret_first_match": (_with(sample.first_match, evaluate), sample.RESULT, False),
         "__rasteret_announce": (read.announce, f"{read.TICKET}[]", False),
         "__rasteret_pace": (read.pace, "UTINYINT[]", False),
         "__rasteret_fetch": (read.fetch, f"{read.BLOCK}[]", False),
+        "__rasteret_pixel_tickets": (pixels.announce, f"{read.TICKET}[]", False),
+        "__rasteret_pixel_rows": (pixels.fetch, f"{pixels.RESULT}[]", False),
+        "__rasteret_hold_zones": (zonal.hold, "BIGINT", False),
+        "__rasteret_weigh": (zonal.weigh, "BIGINT", False),
+        "__rasteret_zonal": (_with(zonal.zonal, evaluate), zonal.RESULT, False),
+        "__rasteret_zonal_options": (zonal_options, "VARCHAR", False),
+        "__rasteret_zonal_value": (zonal.value, "DOUBLE", False),
+        "__rasteret_zonal_merged": (_with(zonal.merged, evaluate), zonal.RESULT, False),
         "__rasteret_cost": (cost.plan, cost.RESULT, False),
         "__rasteret_build": (build.build, build.RESULT, True),
+        "__rasteret_build_stac": (build_stac.build, build.RESULT, True),
+        "__rasteret_datasets": (info.answering(build_stac.datasets), build_stac.DATASETS, True),
         "__rasteret_collections": (info.answering(info.collections), info.COLLECTIONS, True),
         "__rasteret_bands": (info.answering(info.bands), info.BANDS, True),
         "__rasteret_failures": (info.answering(info.failures), info.FAILURES, True),
@@ -96,15 +110,15 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_io": (info.answering(info.io), info.IO, True),
     }
     for name, slot in VALUE_SLOTS.items():
-        functions[f"__rasteret_value_{slot}"] = (_of_type(sample.value, name), name, False)
+        functions[f"__rasteret_value_{slot}"] = (_with(sample.value, name), name, False)
     for name, slot in PIXEL_SLOTS.items():
-        functions[f"__rasteret_pixels_{slot}"] = (_of_type(read.pixels, name), f"{name}[]", False)
+        functions[f"__rasteret_pixels_{slot}"] = (_with(read.pixels, name), f"{name}[]", False)
     return functions
 
 
-def _of_type(function: Function, kind: str) -> Function:
-    """The function for one SQL type; without a signature of its own, which DuckDB would read argument types from."""
-    return lambda *columns: function(*columns, kind)
+def _with(function: Function, last: Any) -> Function:
+    """The function with its last argument given; without a signature of its own, which DuckDB would read argument types from."""
+    return lambda *columns: function(*columns, last)
 
 
 def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, result: str, *, effects: bool) -> None:

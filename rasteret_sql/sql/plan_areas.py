@@ -39,7 +39,7 @@ FROM __b"""
 def plan_cost(arguments: Arguments) -> str:
     totals = listed(f"coalesce(sum(c.{name}), 0)::BIGINT" for name in ("tiles", "requests", "bytes", "bytes_cached"))
     records, bands, options = reading(arguments, "collection")
-    arguments.choice("pixels", PIXELS)  # all of them read the same tiles
+    arguments.choice("pixels", (*PIXELS, "fractional"))  # all of them read tiles of the same windows
     geometries = Geometries.of(arguments, "geometries")
     return f"""
 {area_ctes(records, geometries, bands, options.on_error)},

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rasteret_sql.collection.workspace import check_name
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.catalogue import functions_text
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.sources import ROW, collection_on_disk, records_of, table_scan
+from rasteret_sql.sql.sources import collection_on_disk, records_of
 
 
 def plan_collection(arguments: Arguments) -> str:
@@ -63,25 +62,3 @@ def plan_functions(arguments: Arguments) -> str:
 
 def _rows(function: str, arguments: Mapping[str, Any]) -> str:
     return f"SELECT unnest({function}({text(json.dumps(arguments))}), recursive := true)"
-
-
-def plan_build(arguments: Arguments) -> str:
-    name = arguments.required("name")
-    if not isinstance(name, str):
-        raise InvalidArgument(f"name := {shown(name)} is not valid; a name in quotes is")
-    check_name(name)
-    source = arguments.required("records")
-    options = {
-        "column_map": arguments.mapping("column_map", str) or {},
-        "href_column": arguments.name("href_column"),
-        "band_index_map": arguments.mapping("band_index_map", int),
-        "band_columns": arguments.mapping("band_columns", str),
-        "band_codes": arguments.names("band_codes"),
-        "url_rewrite": arguments.mapping("url_rewrite", str) or {},
-    }
-    request = {"name": name, "source": str(source), "options": options, "settings": asdict(arguments.settings)}
-    return f"""
-SELECT unnest(u, recursive := true) FROM (
-  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u
-  FROM (SELECT list({ROW}) AS rows FROM {table_scan(source)} AS {ROW})
-)"""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rasteret_sql.errors import InvalidArgument
+from rasteret_sql.reader.interpolate import SIDES
+from rasteret_sql.reader.visits import MASKED, NODATA, OK, UNMATCHED
 from rasteret_sql.sql import pairing
 from rasteret_sql.sql.arguments import Arguments
+from rasteret_sql.sql.durations import microseconds
+from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import reading, records_cte, status_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
@@ -15,87 +18,227 @@ from rasteret_sql.udfs.options import Options
 
 MAX_NEIGHBOURHOOD = 50
 MAX_DISTANCE = 100
+_ZONED = r":[0-9.]+\s*([+-][0-9:]+|[A-Za-z].*)\s*$"
+"""Text of a time with an offset or the name of a zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One call, checked."""
+
+    records: Records
+    shown: list[str]
+    """Bands that come back."""
+    formulas: Formulas
+    options: Options
+    time: str | None
+    """Of ``match`` nearest: the column of the points that says when."""
+    layout: str
+
+    @property
+    def bands(self) -> list[str]:
+        """Bands with values: those that come back and those of expressions."""
+        return list(self.options.bands[: len(self.options.bands) - self.options.mask_only])
+
+    @property
+    def stored(self) -> list[BandType]:
+        """Types of what is read, of all bands: what the mask sees."""
+        return double_types(self.options.bands) if self.options.scaled else self.records.types(self.options.bands, "value")
+
+    @property
+    def values(self) -> list[BandType]:
+        return double_types(self.bands) if self.options.interpolation != "nearest" else self.stored[: len(self.bands)]
+
+    @property
+    def spread(self) -> str:
+        """The columns of ``__s``, out of the function's result."""
+        values = [f"unnest({kind.pick('u', i)}) AS v{i}" for i, kind in enumerate(self.values)]
+        return listed([*(f"unnest(u.{name}) AS {name}" for name in ("no", "status", "distance", "error")), *values, *self._windows])
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of ``__s`` beside the bands' values."""
+        return ["record_id", "datetime", "no", "status", "distance", "error", *(f"w{i}" for i in range(len(self._windows)))]
+
+    @property
+    def _windows(self) -> list[str]:
+        if not self.options.neighbourhood:
+            return []
+        pixels = double_types(self.bands) if self.options.scaled else self.records.types(self.bands, "pixel")
+        return [f"unnest({_window(pixels[i], self.values[i], i)}) AS w{i}" for i in range(len(self.bands))]
+
+    def when(self, row: str) -> str:
+        """Microseconds of a point's time, out of the user's row; empty where points need none."""
+        if self.time is None:
+            return ""
+        value = f"struct_extract({row}, __rasteret_time_column(typeof({row}), {text(self.time)}))"
+        return _microseconds(value, "CAST" if self.options.raise_errors else "TRY_CAST")
+
+    @property
+    def call(self) -> str:
+        """The function with its first arguments; brackets stay open."""
+        function = "__rasteret_sample" if self.options.match == "all" else "__rasteret_first_match"
+        return f"{function}({text(self.options.to_json())}, [{listed(kind.sql for kind in self.stored)}]"
+
+    @property
+    def point_bytes(self) -> int:
+        """About what a point takes while a record is read, result included."""
+        window = (2 * self.options.neighbourhood + 1) ** 2 if self.options.neighbourhood else 0
+        around = 64 * SIDES.get(self.options.interpolation, 0) ** 2
+        return 16 + around + len(self.options.bands) * (9 + 9 * window)
 
 
 def plan_sample(arguments: Arguments) -> str:
-    layout = arguments.choice("layout", ("wide", "long"))
-    match = arguments.choice("match", ("all", "latest"))
-    arguments.choice("interpolation", ("nearest",))
-    records, bands, options = reading(arguments, "collection")
-    options = replace(
-        options,
-        max_distance_pixels=arguments.count("max_distance_pixels", MAX_DISTANCE),
-        neighbourhood=arguments.count("neighbourhood", MAX_NEIGHBOURHOOD),
-    )
-    types = double_types(bands) if options.scaled else records.types(bands, "value")
-    pixel_types = double_types(bands) if options.scaled else records.types(bands, "pixel")
+    asked = _asked(arguments)
     geometries = Geometries.of(arguments, "points")
-    values = [f"unnest({kind.pick('u', i)}) AS v{i}" for i, kind in enumerate(types)]
-    windows = [f"unnest({_window(pixel_types[i], types[i], i)}) AS w{i}" for i in range(len(bands))] if options.neighbourhood else []
-    spread = listed(
-        [
-            "u.record[1] AS ri",
-            "unnest(u.no) AS no",
-            "unnest(u.status) AS status",
-            "unnest(u.distance) AS distance",
-            "unnest(u.error) AS error",
-            *values,
-            *windows,
-        ]
-    )
-    call = f"__rasteret_{'sample' if match == 'all' else 'latest'}({text(options.to_json())}, [{listed(kind.sql for kind in types)}]"
-    read = _sample_all(records, bands, options, call, spread) if match == "all" else _sample_latest(records, bands, call, spread)
-    ctes = f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.points(options.on_error)}),{records_cte(records)},{read}"""
-    reason = "coalesce(__g.g.error, s.error, if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL))"
-    reasons = f"{status_of('s.status', 's.no')} AS status, {reason} AS error, coalesce(s.distance, if(s.status = 0, 0, NULL)) AS distance_pixels"
-    joined = "FROM __g LEFT JOIN __s AS s ON s.no = __g.no"
-    if layout == "wide":
-        names = [f"s.v{i} AS {ident(band)}" for i, band in enumerate(bands)]
-        names += [f"s.w{i} AS {ident(band + '_window')}" for i, band in enumerate(bands) if windows]
+    held = _held(asked.when("src"))
+    read = _sample_all(asked, held) if asked.options.match == "all" else _first_match(asked, held)
+    points = f"__g AS MATERIALIZED ({geometries.points(asked.options.on_error)})"
+    ctes = f"\nWITH {pairing.relation_cte(asked.records)} {points},{records_cte(asked.records)},{read}"
+    source = "__s"
+    if asked.formulas.expressions:
+        ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
+        source = "__e"
+    reasons = _reasons(asked)
+    joined = f"FROM __g LEFT JOIN {source} AS s ON s.no = __g.no"
+    at = {band: f"s.v{asked.bands.index(band)}" for band in asked.shown}
+    columns = [*at.items(), *((expression.name, f"s.e{i}") for i, expression in enumerate(asked.formulas.expressions))]
+    if asked.layout == "wide":
+        names = [f"{value} AS {ident(name)}" for name, value in columns]
+        names += [f"s.w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
         return f"{ctes}\nSELECT src.*, s.record_id, s.datetime, {listed(names)}, {reasons} {joined}"
-    if windows:
-        raise InvalidArgument("neighbourhood goes with layout := 'wide'")
-    long = listed(f"{{'band': {text(band)}, 'value': s.v{i}::DOUBLE}}" for i, band in enumerate(bands))
+    long = listed(f"{{'band': {text(name)}, 'value': {value}::DOUBLE}}" for name, value in columns)
     return f"""{ctes}
 SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, error, distance_pixels
 FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{long}]) AS b, {reasons} {joined})"""
 
 
-HELD = "__h AS MATERIALIZED (SELECT __rasteret_hold(list({'no': no, 'x': g.x, 'y': g.y}), any_value(crs)) AS ticket FROM __g)"
-"""The coordinates of all points, handed to the reader once."""
+def _asked(arguments: Arguments) -> _Sample:
+    layout = arguments.choice("layout", ("wide", "long"))
+    match = arguments.choice("match", ("all", "latest", "nearest"))
+    interpolation = arguments.choice("interpolation", ("nearest", *SIDES))
+    time, tolerance = _time(arguments, match)
+    records, shown, formulas, options = formula_reading(arguments)
+    options = replace(
+        options,
+        max_distance_pixels=arguments.count("max_distance_pixels", MAX_DISTANCE),
+        neighbourhood=arguments.count("neighbourhood", MAX_NEIGHBOURHOOD),
+        match=match,
+        tolerance_us=tolerance,
+        interpolation=interpolation,
+    )
+    if layout == "long" and options.neighbourhood:
+        raise InvalidArgument("neighbourhood goes with layout := 'wide'")
+    for name in ("max_distance_pixels", "neighbourhood"):
+        for other, given in ((f"interpolation := {text(interpolation)}", interpolation != "nearest"), ("mask", formulas.mask is not None)):
+            if given and getattr(options, name):
+                raise InvalidArgument(f"{name} does not go with {other}, which looks at the point's own place; leave one of them out")
+    asked = _Sample(records, shown, formulas, options, time, layout)
+    stored = {band: kind.name for band, kind in zip(options.bands, asked.stored, strict=True)}
+    values = {band: kind.name for band, kind in zip(asked.bands, asked.values, strict=True)}
+    if records.collection is not None:
+        formulas.check_types({band: name for band, name in values.items() if name}, {band: name for band, name in stored.items() if name})
+    return asked
 
 
-def _sample_all(records: Records, bands: Sequence[str], options: Options, call: str, spread: str) -> str:
+def _time(arguments: Arguments, match: str) -> tuple[str | None, int | None]:
+    """Column and tolerance (microseconds) of ``match := 'nearest'``; ``time_column`` is ``time`` for DuckDB 1.5, whose parser knows that word."""
+    given = {name: arguments.name(name) for name in ("time", "time_column")}
+    tolerance = arguments.get("tolerance")
+    columns = [column for column in given.values() if column is not None]
+    if match != "nearest":
+        for name, value in (*given.items(), ("tolerance", tolerance)):
+            if value is not None:
+                raise InvalidArgument(f"{name} goes with match := 'nearest'; match is {match!r}")
+        return None, None
+    if len(columns) == 2:
+        raise InvalidArgument("time and time_column are one argument with two spellings; give one of them")
+    if not columns:
+        raise InvalidArgument("match := 'nearest' needs time_column := '<column of the points>' (or \"time\" := …)")
+    return columns[0], None if tolerance is None else microseconds("tolerance", tolerance)
+
+
+def formula_reading(arguments: Arguments) -> tuple[Records, list[str], Formulas, Options]:
+    """Records, the bands that come back, expressions and mask, and options with all bands to read. With expressions, bands may be left out."""
+    without = arguments.get("bands") is None and arguments.get("expressions") is not None
+    records, shown, options = reading(arguments, "collection", needs_bands=not without)
+    formulas = Formulas.of(arguments, records.bands)
+    bands, mask_only = formulas.bands_read(shown)
+    options = replace(options, bands=tuple(bands), mask_only=mask_only)
+    if formulas.mask:
+        options = replace(options, mask=formulas.mask.sql, mask_bands=formulas.mask.bands)
+    return records, shown, formulas, options
+
+
+def _reasons(asked: _Sample) -> str:
+    """``status``, ``error`` and ``distance_pixels``: why there is no value where there is none."""
+    status = "s.status"
+    reasons = ["__g.g.error", "s.error"]
+    for i, expression in enumerate(asked.formulas.expressions):
+        none = f"s.status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND s.e{i} IS NULL"
+        status = f"if({none}, {NODATA}, {status})"
+        reasons.append(f"if({none}, {text(f'the expression {expression.name} is NULL here')}, NULL)")
+    reasons.append("if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
+    met = "s.no"
+    if when := asked.when("__g.src"):
+        met = f"nullif(s.status, {UNMATCHED})"
+        reasons.append(f"if({when} IS NULL, 'the time of the point is NULL or no time', NULL)")
+        tolerance = "has a time" if asked.options.tolerance_us is None else "is within tolerance of the time of the point"
+        reasons.append(f"if(s.status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
+    distance = f"coalesce(s.distance, if(s.status = {OK}, 0, NULL))"
+    return f"{status_of(f'({status})', met)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
+
+
+def _microseconds(value: str, cast: str = "CAST") -> str:
+    """Of a timestamp, date or text, since 1970 in UTC; NULL where infinite.
+
+    A cast to TIMESTAMP would shift a TIMESTAMPTZ to the session's zone, and drops the zone of text; one to TIMESTAMPTZ takes text without a zone
+    for the session's.
+    """
+    zoned, plain = f"epoch_us({cast}({value} AS TIMESTAMPTZ))", f"epoch_us({cast}({value} AS TIMESTAMP))"
+    written = f"if(regexp_matches({value}::VARCHAR, {text(_ZONED)}), {zoned}, {plain})"
+    return f"CASE typeof({value}) WHEN 'TIMESTAMP WITH TIME ZONE' THEN {zoned} WHEN 'VARCHAR' THEN {written} ELSE {plain} END"
+
+
+def _held(time: str = "") -> str:
+    """``__h``: the coordinates of all points, handed to the reader once; with their times where it matches by time."""
+    more = f", 'time': {time}" if time else ""
+    return f"__h AS MATERIALIZED (SELECT __rasteret_hold(list({{'no': no, 'x': g.x, 'y': g.y{more}}}), any_value(crs)) AS ticket FROM __g)"
+
+
+def _sample_all(asked: _Sample, held: str) -> str:
     """Records are paced, so that one call's results hold no more than the memory setting; a tile serves one record, so no tile is read twice."""
-    window = (2 * options.neighbourhood + 1) ** 2 if options.neighbourhood else 0
-    result_bytes = f"len(nos) * {16 + len(bands) * (9 + 9 * window)}"
-    return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(bands))},
-{HELD},
-__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {result_bytes})) AS live FROM __v, {pairing.MANY}),
+    records, options = asked.records, asked.options
+    pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
+    return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(options.bands))},
+{held},
+__p AS (SELECT *, unnest({pace}) AS live FROM __v, {pairing.MANY}),
 __u AS (
   SELECT record_id, datetime, payload,
-    unnest({call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), (SELECT ticket FROM __h))) AS u FROM __p
+    unnest({asked.call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), (SELECT ticket FROM __h))) AS u FROM __p
 ),
-__s AS (SELECT record_id, datetime, {spread} FROM __u)"""
+__s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 
 
-def _sample_latest(records: Records, bands: Sequence[str], call: str, spread: str) -> str:
+def _first_match(asked: _Sample, held: str) -> str:
     """Needs all records of a point at once: one row for all, records newest first."""
-    payload = f"SELECT {records.file} AS f, {records.row} AS k, {records.payload(bands)} AS payload FROM {pairing.source_of(records)}"
+    records = asked.records
+    payload = f"SELECT {records.file} AS f, {records.row} AS k, {records.payload(asked.options.bands)} AS payload FROM {pairing.source_of(records)}"
+    time = f", 'time': {_microseconds('datetime')}" if asked.options.match == "nearest" else ""
+    join = "LEFT JOIN" if asked.options.match == "nearest" else "JOIN"
     return f"""{pairing.point_pairs()},
-{HELD},
+{held},
 __recs AS MATERIALIZED (
   SELECT d.*, m.payload, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
   FROM __pairs AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
 ),
 __u AS (
-  SELECT payloads[1] AS payload, unnest({call}, payloads, pairs, ticket)) AS u FROM (
-    SELECT list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos}}) AS pairs, (SELECT ticket FROM __h) AS ticket FROM __recs
+  SELECT payloads[1] AS payload, unnest({asked.call}, payloads, pairs, ticket)) AS u FROM (
+    SELECT list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs, (SELECT ticket FROM __h) AS ticket FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
-__s1 AS (SELECT {spread} FROM __u),
-__s AS (SELECT r.record_id, r.datetime, t.* FROM __s1 AS t JOIN __recs AS r ON r.ri = t.ri)"""
+__s1 AS (SELECT u.record[1] AS ri, {asked.spread} FROM __u),
+__s AS (SELECT r.record_id, r.datetime, t.* FROM __s1 AS t {join} __recs AS r ON r.ri = t.ri)"""
 
 
 def _window(pixel: BandType, value: BandType, index: int) -> str:
@@ -116,11 +259,9 @@ def plan_value(arguments: Arguments) -> str:
     point = arguments.required("point")
     if not isinstance(point, str | bytes):
         raise InvalidArgument("point is not valid; WKT such as 'POINT(77.58 12.97)' is, longitude first")
-    kind = (double_types(bands) if options.scaled else records.types(bands, "value"))[0]
-    call = f"__rasteret_latest({text(options.to_json())}, [{kind.sql}]"
-    spread = f"u.record[1] AS ri, unnest(u.no) AS no, unnest({kind.pick('u', 0)}) AS v0"
+    asked = _Sample(records, bands, Formulas(), replace(options, match="latest"), None, "wide")
     shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
     row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'refuse')]) AS g"
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{records_cte(records)},{_sample_latest(records, bands, call, spread)}
+WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{records_cte(records)},{_first_match(asked, _held())}
 SELECT v0 AS value FROM __s"""

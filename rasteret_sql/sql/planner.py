@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from rasteret_sql.errors import RasteretError, one_line
-from rasteret_sql.sql import plan_areas, plan_collections, plan_points
+from rasteret_sql.sql import plan_areas, plan_build, plan_collections, plan_pixels, plan_points, plan_zonal
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import text
 from rasteret_sql.udfs.arrow import one_chunk
@@ -32,6 +32,8 @@ PLANNERS: Mapping[str, Callable[[Arguments], str]] = {
     "rasteret_sample": plan_points.plan_sample,
     "rasteret_read": plan_areas.plan_read,
     "rasteret_plan": plan_areas.plan_cost,
+    "rasteret_pixels": plan_pixels.plan_pixels,
+    "rasteret_zonal": plan_zonal.plan_zonal,
     "rasteret_value": plan_points.plan_value,
     "rasteret_collection": plan_collections.plan_collection,
     "rasteret_collections": plan_collections.plan_collections,
@@ -40,5 +42,8 @@ PLANNERS: Mapping[str, Callable[[Arguments], str]] = {
     "rasteret_functions": plan_collections.plan_functions,
     "rasteret_settings": plan_collections.plan_settings,
     "rasteret_io": plan_collections.plan_io,
-    "rasteret_build_from_table": plan_collections.plan_build,
+    "rasteret_build_from_table": plan_build.plan_build_from_table,
+    "rasteret_build_from_stac": plan_build.plan_build_from_stac,
+    "rasteret_build": plan_build.plan_build,
+    "rasteret_datasets": plan_build.plan_datasets,
 }

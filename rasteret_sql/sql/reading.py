@@ -14,16 +14,17 @@ from rasteret_sql.sql.arguments import Arguments, chosen_bands
 from rasteret_sql.sql.sources import Geometries, Records, records_of, unknown_bands
 from rasteret_sql.udfs.options import Options
 
-STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' END"
+STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' WHEN 4 THEN 'masked' END"
 PIXELS = ("center", "all_touched", "window")
 
 
-def reading(arguments: Arguments, name: str) -> tuple[Records, list[str], Options]:
-    """What all reads share: records, bands, options."""
+def reading(arguments: Arguments, name: str, *, needs_bands: bool = True) -> tuple[Records, list[str], Options]:
+    """What all reads share: records, bands, options. Where expressions come back, ``bands`` may be left out: there are none then."""
     records = records_of(arguments.required(name), arguments.settings, arguments.crs("crs"))
-    if records.collection is None and arguments.get("bands") is None:
+    asked = arguments.get("bands")
+    if records.collection is None and asked is None and needs_bands:
         raise unknown_bands(arguments.required(name), arguments.settings)
-    bands = chosen_bands(arguments.get("bands"), records.bands)
+    bands = chosen_bands(asked, records.bands) if needs_bands or asked is not None else []
     on_error = arguments.choice("on_error", ("raise", "null"))
     return records, bands, Options(arguments.function, tuple(bands), on_error, scaled=arguments.flag("scaled"), settings=arguments.settings)
 
@@ -32,9 +33,9 @@ def records_cte(records: Records) -> str:
     return pairing.record_ctes(records if records.collection is not None else replace(records, scan="__rel"))
 
 
-def area_ctes(records: Records, geometries: Geometries, bands: Sequence[str], on_error: str) -> str:
-    """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload."""
-    head = f"WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(on_error)}),"
+def area_ctes(records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False) -> str:
+    """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload; see ``Geometries.areas``."""
+    head = f"WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
     return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))}"
 
 

@@ -25,3 +25,13 @@ def scalar_options(function: pa.Array, band: pa.Array, settings: pa.Array) -> pa
         chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
         made.append(Options(called, (name,), settings=resolve_settings(chosen)).to_json())
     return pa.array(made, pa.string())
+
+
+def zonal_options(band: pa.Array, stat: pa.Array, settings: pa.Array) -> pa.Array:
+    """Options of the scalar ``rasteret_zonal``: one band, one statistic, exact coverage."""
+    made: list[str] = []
+    for name, statistic, values in zip(*(one_chunk(column).to_pylist() for column in (band, stat, settings)), strict=True):
+        chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
+        options = Options("rasteret_zonal", (name,), pixels="fractional", outputs=(name,), statistics=(statistic,), settings=resolve_settings(chosen))
+        made.append(options.to_json())
+    return pa.array(made, pa.string())

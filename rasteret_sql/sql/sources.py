@@ -29,6 +29,8 @@ from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_
 
 ROW = "__rasteret_src"
 """Alias of the user's table: the row as a struct, unless a column has that name."""
+LARGE_BYTES = 4 << 20
+"""Of a collection's Parquet files: below, DuckDB reads what it needs of them faster than a lookup would."""
 _TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
 
 
@@ -56,8 +58,15 @@ class Records:
     def materialized(self) -> str:
         return "NOT MATERIALIZED" if self.collection is not None else "MATERIALIZED"
 
+    @property
+    def large(self) -> bool:
+        """Is the index so long that records are looked up rather than scanned?"""
+        return self.collection is not None and self.collection.bytes >= LARGE_BYTES
+
     def payload(self, bands: Sequence[str]) -> str:
         """What a reader needs of a record, as one struct (see ``collection/rows.py``)."""
+        if self.large:
+            return f"{{'file': {self.file}, 'row': {self.row}}}"
         parts = [f"'b{i}': {{'asset': assets.{ident(band)}, 'meta': {ident(metadata_column(band))}}}" for i, band in enumerate(bands)]
         return "{'crs': crs, " + listed(parts) + "}"
 
@@ -150,7 +159,7 @@ def unknown_bands(source: str, settings: Settings) -> InvalidArgument:
 
 def _on_disk(collection: Collection) -> Records:
     files = listed(text(_literal_path(file)) for file in collection.files)
-    inside = collection.files[0].relative_to(collection.path).parts[:-1]
+    inside = collection.files[0].relative_to(collection.root).parts[:-1]
     keys = [part.partition("=")[0] for part in inside if "=" in part]
     types = listed(f"{ident(key)}: INTEGER" for key in keys if key in ("year", "month"))
     hive = (f"true, hive_types = {{{types}}}" if types else "true") if keys else "false"
@@ -285,12 +294,13 @@ class Geometries:
             located = f"__rasteret_points({self.column}, {self.crs}, {text(on_error)})"
         return self._numbered(located)
 
-    def areas(self, on_error: str) -> str:
-        """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``."""
+    def areas(self, on_error: str, *, polygons: bool = False) -> str:
+        """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``; ``polygons`` refuses what has no area."""
+        function = "__rasteret_polygons" if polygons else "__rasteret_geometries"
         if self.x and self.y:
             point = f"'POINT (' || struct_extract({ROW}, {text(self.x)})::DOUBLE || ' ' || struct_extract({ROW}, {text(self.y)})::DOUBLE || ')'"
-            return self._numbered(f"__rasteret_geometries({point}, {self.crs}, {text(on_error)})")
-        return self._numbered(f"__rasteret_geometries({self.column}, {self.crs}, {text(on_error)})")
+            return self._numbered(f"{function}({point}, {self.crs}, {text(on_error)})")
+        return self._numbered(f"{function}({self.column}, {self.crs}, {text(on_error)})")
 
     def _numbered(self, located: str) -> str:
         return (

@@ -16,7 +16,6 @@ from rasteret_sql.storage.retry import RETRIED_STATUS, TransientError, parse_ret
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})", re.ASCII | re.IGNORECASE)
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
-_STORE_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _MEANING = {
     401: "the server asks for credentials",
     403: "access denied: the file is private, or its signed URL has expired",
@@ -80,14 +79,12 @@ def check_answer(status: int, headers: Mapping[str, str], asked: Asked) -> Facts
         if asked.head and size == 0:
             raise asked.error("the file is empty")
         raise asked.error(f"the range lies beyond the end of the file (size {'unknown' if size is None else f'{size:,}'})")
-    raise asked.error(refusal(status, b""))
+    raise asked.error(refusal(status))
 
 
-def refusal(status: int, body: bytes) -> str:
-    """The message for a status that is final; S3-like stores name their reason in the body (``<Code>ExpiredToken</Code>``)."""
-    code = _STORE_CODE.search(body)
-    named = f"HTTP {status}, {code[1].decode()}" if code else f"HTTP {status}"
-    return f"{_MEANING.get(status, 'the server refused')} ({named})"
+def refusal(status: int, said: str = "", meaning: str = "") -> str:
+    """The message for a status that is final: what it means, and what the server ``said``."""
+    return f"{meaning or _MEANING.get(status, 'the server refused')} (HTTP {status}{', ' if said else ''}{said})"
 
 
 def _check_partial(headers: Mapping[str, str], asked: Asked) -> Facts:

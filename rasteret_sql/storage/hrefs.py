@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Literal
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from rasteret_sql.errors import ReadError
 from rasteret_sql.storage.metrics import LOCAL_HOST
 
-VALID = "https://, http://, s3://, gs://, file:// and local paths"
+VALID = "https://, http://, s3://, gs://, az://, file:// and local paths"
+REMOTE = "https://, http://, s3://, gs:// and az://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?")
 _ILLEGAL = re.compile(r"[^!#$%&'()*+,/:;=?@\[\]~\w.-]", re.ASCII)
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _S3_HOST = re.compile(r"(?P<bucket>.+\.)?s3\.amazonaws\.com")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
-_GDAL = {"/vsicurl/": "the URL itself", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "https://"}
+_GDAL = {"/vsicurl/": "the URL itself", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "az://"}
+_AZURE_HOST = re.compile(r"([a-z0-9-]{1,63})\.blob\.core\.windows\.net")
+_ABFS_HOST = re.compile(r"([^@/]+)@([a-z0-9-]{1,63})\.(?:dfs|blob)\.core\.windows\.net", re.IGNORECASE)
+_ACCOUNT = re.compile(r"[a-z0-9-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,14 @@ class Location:
     """In the local file system."""
     host: str
     """Whose limits and counters apply; ``file`` for local files."""
+    kind: Literal["web", "s3", "azure", "local"] = "web"
+    """Whose rules of access apply. ``gs://`` is the web: public objects only."""
+    account: str = ""
+    """Of Azure blobs."""
+    bucket: str = ""
+    """Of S3 objects; the container of Azure blobs."""
+    key: str = ""
+    """Of S3 objects, not encoded."""
 
 
 @lru_cache(maxsize=8192)
@@ -40,8 +53,10 @@ def resolve_href(href: str) -> Location:
     """Resolve ``href``; what is not readable is a :class:`ReadError` naming what is.
 
     ``s3://bucket/key`` becomes ``https://bucket.s3.amazonaws.com/key``, path-style when the bucket's name has dots (the certificate
-    ``*.s3.amazonaws.com`` covers no dots); ``gs://bucket/key`` becomes ``https://storage.googleapis.com/bucket/key``. Keys of ``s3://``
-    and ``gs://`` are taken literally and encoded; an http(s) URL is sent as it is, because its encoding may be signed.
+    ``*.s3.amazonaws.com`` covers no dots); ``gs://bucket/key`` becomes ``https://storage.googleapis.com/bucket/key``. Keys of ``s3://``,
+    ``gs://`` and ``az://`` are taken literally and encoded; an http(s) URL is sent as it is, because its encoding may be signed.
+    ``az://account/container/blob`` and ``abfs(s)://container@account.dfs.core.windows.net/blob`` become
+    ``https://account.blob.core.windows.net/container/blob``.
     """
     for prefix, instead in _GDAL.items():
         if href.startswith(prefix):
@@ -58,8 +73,9 @@ def resolve_href(href: str) -> Location:
             raise ReadError(f"a {scheme}:// href names a bucket and a key, as in {scheme}://bucket/key.tif", href)
         if scheme == "gs":
             return _web(href, f"https://storage.googleapis.com/{bucket}/{quote(key)}")
-        root = f"s3.amazonaws.com/{bucket}" if "." in bucket else f"{bucket}.s3.amazonaws.com"
-        return _web(href, f"https://{root}/{quote(key)}")
+        return replace(_web(href, s3_url("", bucket, "") + quote(key)), kind="s3", bucket=bucket, key=key)
+    if scheme in {"az", "abfs", "abfss"}:
+        return _azure(href, scheme)
     if scheme == "file":
         rest = href[len("file:") :]
         host, slash, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest)
@@ -69,10 +85,47 @@ def resolve_href(href: str) -> Location:
     raise ReadError(f"{scheme}:// is not read yet: valid are {VALID}", href)
 
 
+def remote_href(href: str) -> str:
+    """``href``, which came from a remote source (a STAC API, a catalogue or table on a server), if it may be read; a :class:`ReadError` if not.
+
+    A stranger's catalogue must not make this machine read its own files: paths, ``file://``, GDAL's paths and unknown schemes are refused by name.
+    """
+    found = _SCHEME.match(href)
+    scheme = found[1].lower() if found else ""
+    if scheme in {"http", "https", "s3", "gs", "az", "abfs", "abfss"}:
+        return resolve_href(href).href
+    named = f"{scheme}:// hrefs" if scheme else "local paths"
+    raise ReadError(f"{named} are not taken from a remote catalogue: valid there are {REMOTE}", href.replace("\0", "\\0"))
+
+
+def s3_url(endpoint: str, bucket: str, region: str) -> str:
+    """The URL of a bucket with a slash at its end: path-style at a custom ``endpoint`` and for dotted names, else with the bucket in the host."""
+    if endpoint:
+        return f"{endpoint}/{bucket}/"
+    root = f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com"
+    if region.startswith("cn-"):
+        root += ".cn"
+    return f"https://{root}/{bucket}/" if "." in bucket else f"https://{bucket}.{root}/"
+
+
+def _azure(href: str, scheme: str) -> Location:
+    rest = href.partition("://")[2]
+    first, _, path = rest.partition("/")
+    if scheme == "az":
+        account, (container, _, blob) = first, path.partition("/")
+    else:
+        found = _ABFS_HOST.fullmatch(first)
+        (container, account), blob = (found[1], found[2].lower()) if found else ("", ""), path
+    if not blob or not container or not _ACCOUNT.fullmatch(account):
+        form = "az://account/container/blob.tif" if scheme == "az" else f"{scheme}://container@account.dfs.core.windows.net/blob.tif"
+        raise ReadError(f"an {scheme}:// href names account, container and blob, as in {form}", href)
+    return _web(href, f"https://{account}.blob.core.windows.net/{quote(container)}/{quote(blob)}")
+
+
 def _local(href: str, path: str) -> Location:
     if not path or "\0" in path:
         raise ReadError(f"an empty or impossible path: valid are {VALID}", href.replace("\0", "\\0"))
-    return Location(href, None, os.fspath(path), LOCAL_HOST)
+    return Location(href, None, os.fspath(path), LOCAL_HOST, "local")
 
 
 def _web(href: str, url: str) -> Location:
@@ -80,6 +133,10 @@ def _web(href: str, url: str) -> Location:
     host = valid_host(url)
     if host is None:
         raise ReadError("not a valid URL: its host or port cannot be", href)
+    if found := _AZURE_HOST.fullmatch(host):
+        container, _, blob = unquote(urlsplit(url).path).lstrip("/").partition("/")
+        if blob:
+            return Location(href, url, None, host, "azure", account=found[1], bucket=container)
     return Location(href, url, None, host)
 
 

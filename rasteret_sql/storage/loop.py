@@ -71,7 +71,11 @@ def run(coroutine: Coroutine[Any, Any, T], *, cancel: threading.Event | None = N
     KeyboardInterrupt in the waiting thread cancels the coroutine and is raised at once. When ``cancel`` is set, now or while waiting, the
     coroutine is cancelled and :class:`~rasteret_sql.errors.Cancelled` raised.
     """
-    future = spawn(coroutine)
+    return wait(spawn(coroutine), cancel=cancel)
+
+
+def wait(future: concurrent.futures.Future[T], *, cancel: threading.Event | None = None) -> T:
+    """The result of what :func:`spawn` started, under the rules of :func:`run`."""
     try:
         if cancel is None:
             return future.result()

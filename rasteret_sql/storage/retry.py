@@ -18,6 +18,10 @@ class TransientError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class UnsentError(Exception):
+    """A request that is not sent, because it could not succeed. ``str()`` is the reason, fit for a message; never leaves this package."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Exponential backoff with full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)."""

@@ -6,24 +6,28 @@ All coroutines run on the process's loop: ``loop.run(store.read_range(…))``.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rasteret_sql.errors import ReadError
+from rasteret_sql.errors import ReadError, WriteError
 from rasteret_sql.settings import Settings
 from rasteret_sql.storage import local
+from rasteret_sql.storage.access import Access
 from rasteret_sql.storage.answers import Asked, Identity
 from rasteret_sql.storage.hrefs import Location, resolve_href
-from rasteret_sql.storage.http import Answer, HttpReader
+from rasteret_sql.storage.http import Answer, HttpClient, RangeRead
 from rasteret_sql.storage.metrics import LOCAL_HOST, Metrics
+from rasteret_sql.storage.objects import LARGEST_PUT, Delete, Entry, ListPage, Look, Put
 from rasteret_sql.storage.ranges import Span, coalesce
 from rasteret_sql.storage.retry import RetryPolicy
+from rasteret_sql.storage.routes import Route
 
-__all__ = ["Head", "Identity", "Store"]
+__all__ = ["Entry", "Head", "Identity", "Store"]
 
 T = TypeVar("T")
 
@@ -47,7 +51,7 @@ class Head:
 
 
 class Store:
-    """Reads byte ranges; safe to share between threads and queries.
+    """Reads byte ranges, and handles whole objects; safe to share between threads and queries.
 
     Each method takes ``metrics``, the counters of the query (the store's own by default; a child counts in its parents too), and
     ``deadline``, a value of ``time.monotonic()``. Every failure is a :class:`ReadError` that names href and range.
@@ -55,7 +59,8 @@ class Store:
 
     def __init__(self, settings: Settings, metrics: Metrics, *, policy: RetryPolicy | None = None, stall_timeout_s: float = 15.0) -> None:
         self._metrics = metrics
-        self._http = HttpReader(settings.max_concurrency, policy or RetryPolicy(), stall_timeout_s)
+        self._access = Access(settings)
+        self._http = HttpClient(settings.max_concurrency, policy or RetryPolicy(), stall_timeout_s)
 
     async def read_range(
         self,
@@ -101,9 +106,55 @@ class Store:
                 views[member] = whole[begin : begin + int(lengths[member])]
         return views
 
+    async def stat(self, href: str, *, deadline: float | None = None, metrics: Metrics | None = None) -> Entry | None:
+        """Size and ETag of a remote file; None where there is none."""
+        try:
+            return await self._http.perform(Look(href), self._route(href, metrics), deadline)
+        except ReadError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, prefix: str, *, deadline: float | None = None, metrics: Metrics | None = None) -> list[Entry]:
+        """All objects whose ``s3://`` href starts with ``prefix`` (``s3://bucket/`` for a whole bucket), sorted by key; a page has 1,000."""
+        bucket, _, key = prefix.partition("://")[2].partition("/")
+        if not prefix.startswith("s3://"):
+            raise ReadError("only s3:// is listed", prefix)
+        location = resolve_href(prefix if key else f"s3://{bucket}/-")
+        found: list[Entry] = []
+        token: str | None = None
+        while True:
+            route = self._access.route(replace(location, key=""), metrics or self._metrics)
+            page = await self._http.perform(ListPage(prefix, bucket, key, token), route, deadline)
+            found += page.entries
+            if not page.next_token:
+                return found
+            if page.next_token == token:
+                raise ReadError("the server sends the same page of its listing again and again", prefix)
+            token = page.next_token
+
+    async def write(self, href: str, data: bytes, *, deadline: float | None = None, metrics: Metrics | None = None) -> str | None:
+        """Store ``data`` (up to 5 GB) under an ``s3://`` href, whole or not at all; its ETag. Every failure is a :class:`WriteError`."""
+        if len(data) > LARGEST_PUT:
+            raise WriteError(f"{len(data):,} bytes are more than one object takes ({LARGEST_PUT:,}): write several files", href)
+        _writable(href)
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        return await self._http.perform(Put(href, data, digest), self._route(href, metrics), deadline)
+
+    async def delete(self, href: str, *, deadline: float | None = None, metrics: Metrics | None = None) -> None:
+        """Remove an object; one that is not there is no error."""
+        _writable(href)
+        await self._http.perform(Delete(href), self._route(href, metrics), deadline)
+
+    def _route(self, href: str, metrics: Metrics | None) -> Route:
+        location = resolve_href(href)
+        if location.url is None:
+            raise ReadError("a local path, where an object on a server is meant", href)
+        return self._access.route(location, metrics or self._metrics)
+
     async def _read(self, location: Location, asked: Asked, deadline: float | None, metrics: Metrics) -> Answer:
         if location.url is not None:
-            return await self._http.fetch(location.url, location.host, asked, metrics, deadline)
+            return await self._http.perform(RangeRead(asked), self._access.route(location, metrics), deadline)
         try:
             async with asyncio.timeout_at(deadline):
                 data, size = await local.read(location.path or "", asked, metrics)
@@ -114,6 +165,11 @@ class Store:
             metrics.count_io(LOCAL_HOST, failures=1)
             raise
         return Answer(data, size, None)
+
+
+def _writable(href: str) -> None:
+    if not href.startswith("s3://"):
+        raise WriteError("objects are written to s3:// only", href)
 
 
 def _span(href: str, start: int, length: int) -> Span:

@@ -430,9 +430,9 @@ def test_two_records_of_one_id(con, tmp_path: Path) -> None:
 REFUSED = {
     "bands := ['b9']": "unknown band 'b9'; bands: b1",
     "bands := ['b1', 'b1']": "asked for twice",
-    "match := 'newest'": "valid: all, latest",
+    "match := 'newest'": "did you mean 'nearest'?; valid: all, latest, nearest",
     "layout := 'tall'": "valid: wide, long",
-    "interpolation := 'bilinear'": "interpolation",
+    "interpolation := 'lanczos'": "valid: nearest, bilinear, cubic",
     "max_distance_pixels := -1": "whole numbers from 0",
     "neighbourhood := 1, layout := 'long'": "layout := 'wide'",
     "on_error := 'ignore'": "valid: raise, null",

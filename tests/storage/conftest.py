@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
 
 from rasteret_sql.settings import Settings
+from rasteret_sql.storage import loop
+from rasteret_sql.storage.aws import Chain
+from rasteret_sql.storage.credentials import forget_credentials
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.retry import RetryPolicy
+from rasteret_sql.storage.s3 import Buckets
+from rasteret_sql.storage.sas import SasTokens
 from rasteret_sql.storage.store import Store
 from tests.servers.faulty import FaultyServer
 
@@ -19,6 +25,25 @@ DATA = random.Random(7).randbytes(300_000)
 def server():
     with FaultyServer(DATA) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def without_credentials(monkeypatch, tmp_path):
+    """No keys but a test's own; what earlier tests learned of buckets and containers is forgotten."""
+    for name in [*os.environ]:
+        if name.startswith(("AWS_", "AZURE_STORAGE_", "RASTERET_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    yield
+    forget_credentials()
+    loop.run(forget_learned())
+
+
+async def forget_learned():
+    for kind in (Buckets, SasTokens, Chain):
+        loop.resource(kind).__init__()
 
 
 @pytest.fixture

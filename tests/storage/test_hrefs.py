@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from rasteret_sql.errors import ReadError
-from rasteret_sql.storage.hrefs import bucket_root, encoded, redirect_target, resolve_href
+from rasteret_sql.storage.hrefs import bucket_root, encoded, redirect_target, remote_href, resolve_href, s3_url
 
 WEB = {
     "https://h.org/a/b.tif": ("https://h.org/a/b.tif", "h.org"),
@@ -25,6 +25,9 @@ WEB = {
     "s3://b/a b+c#1?.tif": ("https://b.s3.amazonaws.com/a%20b%2Bc%231%3F.tif", "b.s3.amazonaws.com"),
     "s3://b/100%.tif": ("https://b.s3.amazonaws.com/100%25.tif", "b.s3.amazonaws.com"),
     "gs://bucket.x/k/é.tif": ("https://storage.googleapis.com/bucket.x/k/%C3%A9.tif", "storage.googleapis.com"),
+    "az://account/container/a b/é.tif": ("https://account.blob.core.windows.net/container/a%20b/%C3%A9.tif", "account.blob.core.windows.net"),
+    "abfs://c@acc.dfs.core.windows.net/a/b.tif": ("https://acc.blob.core.windows.net/c/a/b.tif", "acc.blob.core.windows.net"),
+    "abfss://c@Acc.blob.core.windows.net/b.tif": ("https://acc.blob.core.windows.net/c/b.tif", "acc.blob.core.windows.net"),
 }
 LOCAL = {
     "/data/a.tif": "/data/a.tif",
@@ -57,9 +60,12 @@ def test_local(href):
 @pytest.mark.parametrize(
     ("href", "match"),
     [
-        ("az://c/b.tif", r"az:// is not read yet: valid are https://, http://, s3://"),
-        ("abfs://c@a.dfs.core.windows.net/b.tif", r"abfs:// is not read yet"),
-        ("ftp://h/a.tif", r"ftp:// is not read yet"),
+        ("az://c/b.tif", r"an az:// href names account, container and blob, as in az://account/container/blob.tif"),
+        ("az://UP.case/c/b.tif", r"names account, container and blob"),
+        ("az://a//b.tif", r"names account, container and blob"),
+        ("abfs://container/b.tif", r"as in abfs://container@account.dfs.core.windows.net/blob.tif"),
+        ("abfss://c@a.dfs.core.example.org/b.tif", r"as in abfss://container@account"),
+        ("ftp://h/a.tif", r"ftp:// is not read yet: valid are https://, http://, s3://, gs://, az://, file:// and local paths"),
         ("s3://bucket", r"names a bucket and a key"),
         ("gs:///key", r"names a bucket and a key"),
         ("https:///a.tif", r"not a valid URL"),
@@ -81,6 +87,75 @@ def test_what_is_not_readable_is_refused_by_name(href, match):
     with pytest.raises(ReadError, match=match) as caught:
         resolve_href(href)
     assert "\n" not in str(caught.value)
+
+
+KINDS = {
+    "https://h.org/a.tif": ("web", "", "", ""),
+    "gs://b/k.tif": ("web", "", "", ""),
+    "s3://b/a b/c.tif": ("s3", "", "b", "a b/c.tif"),
+    "az://acc/cont/a/b.tif": ("azure", "acc", "cont", ""),
+    "https://acc.blob.core.windows.net/cont/a/b.tif?sig=x": ("azure", "acc", "cont", ""),
+    "https://acc.blob.core.windows.net/cont": ("web", "", "", ""),
+    "https://acc.blob.core.windows.net.evil.org/cont/b": ("web", "", "", ""),
+    "/a/b.tif": ("local", "", "", ""),
+}
+
+
+@pytest.mark.parametrize("href", KINDS)
+def test_whose_rules_apply(href):
+    location = resolve_href(href)
+    assert (location.kind, location.account, location.bucket, location.key) == KINDS[href]
+
+
+@pytest.mark.parametrize("href", [href for href in WEB if not href.startswith("HTTPS")])
+def test_remote_catalogues_name_servers(href):
+    assert remote_href(href) == href
+
+
+@pytest.mark.parametrize(
+    ("href", "named"),
+    [
+        ("/etc/passwd", "local paths"),
+        ("data/a.tif", "local paths"),
+        ("../a.tif", "local paths"),
+        ("C:\\a.tif", "local paths"),
+        ("\\\\host\\share\\a.tif", "local paths"),
+        ("file:///etc/passwd", "file:// hrefs"),
+        ("FILE:/etc/passwd", "file:// hrefs"),
+        ("ftp://h/a.tif?sig=s3cr3t", "ftp:// hrefs"),
+        ("/vsicurl/https://h/a.tif", "local paths"),
+        ("jdbc:x://h/a.tif", "local paths"),
+        ("", "local paths"),
+        ("a\0b", "local paths"),
+    ],
+)
+def test_remote_catalogues_name_no_local_files(href, named):
+    with pytest.raises(
+        ReadError, match=f"{named} are not taken from a remote catalogue: valid there are https://, http://, s3://, gs:// and az://"
+    ) as e:
+        remote_href(href)
+    assert "s3cr3t" not in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("href", ["s3://bucket", "https:///x", "az://a/b"])
+def test_remote_hrefs_are_checked_too(href):
+    with pytest.raises(ReadError):
+        remote_href(href)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bucket", "region", "url"),
+    [
+        ("", "b", "", "https://b.s3.amazonaws.com/"),
+        ("", "b", "eu-west-1", "https://b.s3.eu-west-1.amazonaws.com/"),
+        ("", "b.c", "eu-west-1", "https://s3.eu-west-1.amazonaws.com/b.c/"),
+        ("", "b", "cn-north-1", "https://b.s3.cn-north-1.amazonaws.com.cn/"),
+        ("http://127.0.0.1:9000", "b", "eu-west-1", "http://127.0.0.1:9000/b/"),
+    ],
+)
+def test_where_buckets_are(endpoint, bucket, region, url):
+    assert s3_url(endpoint, bucket, region) == url
 
 
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text("[]:/@%#?.\\ \t\nab1-_é\0", max_size=20)
@@ -130,6 +205,7 @@ def test_encoding_is_idempotent(text):
         ("https://h/a/b", "c d", None, "https://h/a/c%20d"),
         ("https://h/a", "http://other:81/z#f", None, "http://other:81/z"),
         ("https://h/a", "ftp://h/a", None, None),
+        ("https://h/a", "file:///etc/passwd", None, None),
         ("https://h/a", "https://h:port/a", None, None),
         ("https://h/a", "https://[::1/a", None, None),
         ("https://h/a", "https:///a", None, "https://h/a"),

@@ -1,0 +1,189 @@
+"""What is known so far of each pair of a zone and a group of records; a pair is turned into its row as soon as its last chunk has come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rasteret_sql.raster.partials import Partial, ZonePixels, merge_partials, reduce_pixels
+from rasteret_sql.raster.statistics import Result, aligned, finish
+from rasteret_sql.reader.gather import Bools, Ints
+
+if TYPE_CHECKING:
+    from rasteret_sql.reader.zones import ZoneRequest, ZoneVisit
+
+OK, NODATA, MASKED, ERROR = 0, 1, 4, 3
+"""Status of a row."""
+PENDING = 32
+"""Parts of unfinished pairs that wait together: fewer merges, little memory."""
+
+Found = Mapping[str, tuple[ZonePixels, Bools | None] | None]
+
+
+@dataclass(slots=True, eq=False)
+class ZoneRows:
+    """The result: one row per pair and output, as columns."""
+
+    zones: Ints
+    groups: Ints
+    met: Bools
+    """False where a zone selects no pixel at all of its records."""
+    status: dict[str, npt.NDArray[np.uint8]]
+    """By output."""
+    errors: dict[str, dict[int, str]]
+    """By output: row → message."""
+    results: dict[str, list[tuple[Ints, list[Result]]]] = field(default_factory=dict)
+    """By output: (rows, one result per statistic), in the order they were finished; together they hold every row that has pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """A band that could not be read under some pairs of a chunk."""
+
+    band: str
+    pairs: Ints
+    message: str
+
+
+class Tally:
+    """Collects chunks of all records; thread-safe. Chunks come in any order, and are added in the order of their numbers."""
+
+    def __init__(self, zones: Ints, groups: Ints, request: ZoneRequest) -> None:
+        self._request = request
+        self._lock = threading.Lock()
+        self._outputs = {name: _Output(len(zones), request) for name in request.outputs}
+        self._expected = np.zeros(len(zones), dtype=np.int64)
+        self._left = np.zeros(len(zones), dtype=np.int64)
+        self._zones, self._groups = zones, groups
+
+    def expect(self, pairs: Ints) -> None:
+        """Announce one more chunk of these pairs."""
+        self._expected[pairs] += 1
+        self._left[pairs] += 1
+
+    def add(self, number: int, pairs: Ints, found: Found, failures: Sequence[Failure]) -> None:
+        """The pixels of one chunk, whose zones are these pairs."""
+        parts = {name: None if entry is None else _part(entry, self._request) for name, entry in found.items()}
+        alone = self._expected[pairs] == 1
+        finished: list[tuple[_Output, Partial, Ints]] = []
+        with self._lock:
+            self._left[pairs] -= 1
+            for name, part in parts.items():
+                output = self._outputs[name]
+                for failure in failures:
+                    if failure.band in self._request.uses[name]:
+                        output.errors.update(dict.fromkeys(failure.pairs.tolist(), failure.message))
+                if part is None:
+                    continue
+                partial, seen = part
+                output.seen[pairs] += seen
+                finished.append((output, partial, pairs[alone]))
+                if not alone.all():
+                    output.wait(number, aligned(partial, pairs[~alone]))
+                if output.crowded:
+                    finished.append((output, *output.settle(self._left)))
+        for output, partial, complete in finished:
+            output.finish(partial, complete)
+
+    def rows(self, visits: Sequence[ZoneVisit]) -> ZoneRows:
+        """Everything, when all chunks have come."""
+        for output in self._outputs.values():
+            output.finish(*output.settle(self._left))
+        lacking = self._lacking(visits)
+        rows = ZoneRows(self._zones, self._groups, self._expected > 0, {}, {})
+        for name, output in self._outputs.items():
+            status = np.where(output.counted, OK, np.where(output.seen > 0, MASKED, NODATA)).astype(np.uint8)
+            status[np.fromiter(output.errors, dtype=np.int64)] = ERROR
+            rows.status[name] = status
+            rows.results[name] = output.results
+            rows.errors[name] = output.errors | lacking[name] if not output.errors else lacking[name] | output.errors
+        return rows
+
+    def _lacking(self, visits: Sequence[ZoneVisit]) -> dict[str, dict[int, str]]:
+        """Why rows without a value have none, where their only record lacks a band."""
+        reasons: dict[str, dict[int, str]] = {name: {} for name in self._outputs}
+        by_group: dict[int, list[ZoneVisit]] = {}
+        for visit in visits:
+            by_group.setdefault(visit.group, []).append(visit)
+        for group, members in by_group.items():
+            for name, output in self._outputs.items():
+                uses = self._request.uses[name]
+                missing = [
+                    {band for band, found in zip(self._request.names, v.bands, strict=True) if found is None and band in uses} for v in members
+                ]
+                if all(missing):
+                    reason = f"the record has no asset for {', '.join(sorted(set.union(*missing)))}"
+                    empty = np.flatnonzero((self._groups == group) & ~output.counted)
+                    reasons[name].update(dict.fromkeys(empty.tolist(), reason))
+        return reasons
+
+
+class _Output:
+    """One band or expression of all pairs."""
+
+    def __init__(self, pairs: int, request: ZoneRequest) -> None:
+        self._request = request
+        self._sums: list[tuple[int, Partial]] = []
+        self._lists: list[Partial] = []
+        self._room = PENDING
+        self.results: list[tuple[Ints, list[Result]]] = []
+        self.errors: dict[int, str] = {}
+        self.seen = np.zeros(pairs)
+        """Coverage of the pixels that were valid before the mask."""
+        self.counted = np.zeros(pairs, dtype=bool)
+
+    @property
+    def crowded(self) -> bool:
+        """Is it time to settle?"""
+        return len(self._sums) > self._room
+
+    def wait(self, number: int, partial: Partial) -> None:
+        """Keep a part of pairs that are not complete. Sums, where the order tells in the last digit, are kept apart until then; what is long, and
+        exact in any order, is merged on the way.
+        """
+        self._sums.append((number, replace(partial, distribution=None, pixels=None)))
+        if self._request.needs.distribution or self._request.needs.arrays:
+            self._lists.append(partial)
+
+    def settle(self, left: Ints) -> tuple[Partial, Ints]:
+        """Take out the pairs that are complete: answers with a partial and the pairs in it."""
+        needs = self._request.needs
+        sums = sorted(self._sums, key=lambda part: part[0])
+        known = np.unique(np.concatenate([part.zones for _, part in sums])) if sums else np.empty(0, np.int64)
+        complete, open_ = known[left[known] == 0], known[left[known] > 0]
+        light = replace(needs, distribution=False, arrays=False)
+        merged = merge_partials([_only(part, complete) for _, part in sums], light)
+        if self._lists:
+            lists = merge_partials(self._lists, needs)
+            merged = replace(merged, distribution=aligned(lists, merged.zones).distribution, pixels=aligned(lists, merged.zones).pixels)
+            self._lists = [aligned(lists, open_)] if len(open_) else []
+        self._sums = [(number, rest) for number, part in sums if len((rest := _only(part, open_)).zones)]
+        self._room = max(PENDING, 2 * len(self._sums))
+        return merged, complete
+
+    def finish(self, partial: Partial, pairs: Ints) -> None:
+        """Complete pairs to rows of results."""
+        if not len(pairs):
+            return
+        self.counted[partial.zones[partial.count > 0]] = True
+        self.results.append((pairs, finish(partial, pairs, self._request.statistics)))
+
+
+def _only(partial: Partial, pairs: Ints) -> Partial:
+    """The part of a partial that concerns these pairs."""
+    return aligned(partial, partial.zones[np.isin(partial.zones, pairs, assume_unique=True)])
+
+
+def _part(entry: tuple[ZonePixels, Bools | None], request: ZoneRequest) -> tuple[Partial, npt.NDArray[np.float64]]:
+    """The partial of one chunk and, per pair, the coverage that was valid before the mask."""
+    pixels, before = entry
+    partial = reduce_pixels(pixels, request.needs)
+    if before is None:
+        return partial, partial.count
+    weights = before if pixels.coverage is None else before * pixels.coverage
+    return partial, np.add.reduceat(weights, pixels.starts[:-1], dtype=np.float64)

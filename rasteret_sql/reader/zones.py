@@ -1,0 +1,273 @@
+"""Statistics of zones: the pixels of records under polygons, reduced chunk by chunk as their tiles arrive.
+
+A *visit* is one record with the zones that may lie in it; a *pair* is one zone in one group of records (a record of its own, or all records of a
+period): one row of the result. Chunks are visited place by place over all records, so that what zones select there is worked out once, and a pair is
+finished, and its pixels forgotten, when its last chunk is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rasteret_sql.raster.grid import Grid
+from rasteret_sql.raster.partials import Needs, ZonePixels
+from rasteret_sql.raster.statistics import Statistic
+from rasteret_sql.reader.areas import read_grid
+from rasteret_sql.reader.band import Band, fill_value
+from rasteret_sql.reader.cache import Pixels
+from rasteret_sql.reader.chunks import ChunkBook, ChunkPixels, ZoneGrid
+from rasteret_sql.reader.cost import check_budget, cost_of
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import Bools, Ints, segment_job
+from rasteret_sql.reader.segments import SegmentJob, read_segments
+from rasteret_sql.reader.shapes import ZoneShapes
+from rasteret_sql.reader.tally import Failure, Tally, ZoneRows
+
+Column = tuple[npt.NDArray[Any], Bools | None]
+"""Values and their validity (None: all valid)."""
+Evaluate = Callable[[Sequence[tuple[str, str]], Mapping[str, Column], Mapping[str, str]], Mapping[str, Column]]
+"""Evaluates named SQL expressions over columns of given SQL types."""
+MASK, WEIGHT = "__rasteret_mask", "__rasteret_weight"
+"""Names under which mask and weights are evaluated."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ZoneVisit:
+    """The bands of one record (None where it lacks one), the zones to look for in it, and where their numbers go."""
+
+    bands: tuple[Band | None, ...]
+    zones: Ints
+    group: int
+    source: int
+    """Rank of the record in the order of time and id: decides between equal extremes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ZoneRequest:
+    """What is asked of every zone."""
+
+    names: tuple[str, ...]
+    """Names of the bands that visits carry."""
+    outputs: tuple[str, ...]
+    """Bands and expressions that are reduced, in the order of the result."""
+    expressions: Mapping[str, str]
+    """Name → SQL of the outputs that are no bands, of the mask and of the weights."""
+    uses: Mapping[str, frozenset[str]]
+    """Output → the bands without which it cannot be told: its own, the mask's, the weights'."""
+    kinds: Mapping[str, str]
+    """Band → SQL type that expressions see."""
+    statistics: tuple[Statistic, ...]
+    needs: Needs
+    pixels: str = "fractional"
+    scaled: bool = False
+
+
+class ZoneReader:
+    """Reads visits of one set of zones."""
+
+    def __init__(self, shapes: ZoneShapes, request: ZoneRequest, query: Query, evaluate: Evaluate) -> None:
+        self.shapes = shapes
+        self.request = request
+        self.query = query
+        self.evaluate = evaluate
+        self.book = ChunkBook()
+
+    def read(self, visits: Sequence[ZoneVisit]) -> ZoneRows:
+        """One row per pair. Raises :class:`BudgetExceeded` before anything is fetched when the segments are over the query's limit."""
+        met = [self._met(visit) for visit in visits]
+        keys = [(visit.group << 32) | zones for visit, (zones, _) in zip(visits, met, strict=True)]
+        pairs = np.unique(np.concatenate(keys)) if keys else np.empty(0, np.int64)
+        tally = Tally(pairs & 0xFFFFFFFF, pairs >> 32, self.request)
+        chunks = self._chunks(visits, met, [np.searchsorted(pairs, key) for key in keys], tally)
+        jobs = [job for chunk in chunks for job in chunk.jobs()]
+        failures = read_segments(jobs, self.query)
+        for position, error in failures.items():
+            use = jobs[position].use
+            if isinstance(use, _Use):
+                use.chunk.fail(use.band, use.segment, str(error))
+        for chunk in chunks:
+            chunk.finish()
+        return tally.rows(visits)
+
+    def _met(self, visit: ZoneVisit) -> tuple[Ints, tuple[Grid, str] | None]:
+        """The zones whose windows meet the record."""
+        where = read_grid(visit.bands)
+        if where is None:
+            return visit.zones[:0], None
+        _, windows = self.shapes.on(where[1], where[0])
+        return visit.zones[windows[visit.zones, 2] > 0], where
+
+    def _chunks(
+        self, visits: Sequence[ZoneVisit], met: Sequence[tuple[Ints, tuple[Grid, str] | None]], pairs: Sequence[Ints], tally: Tally
+    ) -> list[_Chunk]:
+        """Every chunk of every record that holds pixels of zones, place by place; checks the byte budget."""
+        grids: dict[tuple[object, ...], tuple[ZoneGrid, list[int]]] = {}
+        for number, (visit, (zones, where)) in enumerate(zip(visits, met, strict=True)):
+            if where is None or not len(zones):
+                continue
+            grid, crs = where
+            leading = next(band for band in visit.bands if band is not None and band.grid == grid)
+            key = (crs, grid, leading.layout.tile_height, leading.layout.tile_width, zones.tobytes())
+            if key not in grids:
+                projected, windows = self.shapes.on(crs, grid)
+                grids[key] = (ZoneGrid(projected[zones], windows[zones], grid, leading.layout, self.request.pixels), [])
+            grids[key][1].append(number)
+        chunks: list[_Chunk] = []
+        for zone_grid, members in grids.values():
+            for place in range(len(zone_grid.chunks)):
+                pixels = self.book.pixels(zone_grid, place)
+                if len(pixels.index):
+                    for number in members:
+                        mine = pairs[number][pixels.zones]
+                        tally.expect(mine)
+                        chunks.append(_Chunk(self, visits[number], zone_grid, place, mine, tally, len(chunks)))
+        self._check_budget(chunks)
+        return chunks
+
+    def _check_budget(self, chunks: Sequence[_Chunk]) -> None:
+        segments: dict[tuple[str, int], tuple[Band, list[int]]] = {}
+        for chunk in chunks:
+            for band, numbers in chunk.segments():
+                segments.setdefault((band.href, band.sample), (band, []))[1].extend(numbers)
+        counted: dict[str, Ints] = {}
+        costs = [cost_of(band, np.unique(np.array(numbers, dtype=np.int64)), self.query, counted) for band, numbers in segments.values()]
+        check_budget(sum(cost.bytes - cost.bytes_cached for cost in costs), self.query)
+
+
+class _Chunk:
+    """One chunk of one record: gathers the pixels of its bands as their segments arrive (in decoder threads), then reduces them."""
+
+    def __init__(self, reader: ZoneReader, visit: ZoneVisit, zones: ZoneGrid, place: int, pairs: Ints, tally: Tally, number: int) -> None:
+        self.reader = reader
+        self.visit = visit
+        self.zones = zones
+        self.place = place
+        self.pairs = pairs
+        self.tally = tally
+        self.number = number
+        self.failures: list[Failure] = []
+        self._values: dict[int, Pixels] = {}
+        self._held: ChunkPixels | None = None
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._finished = False
+        self._segments = [(index, band, list(self.pixels.parts(band))) for index, band in enumerate(visit.bands) if band is not None]
+
+    @property
+    def pixels(self) -> ChunkPixels:
+        """Kept from the first segment to the last one."""
+        return self._held or self.reader.book.pixels(self.zones, self.place)
+
+    def segments(self) -> list[tuple[Band, list[int]]]:
+        return [(band, numbers) for _, band, numbers in self._segments]
+
+    def jobs(self) -> list[SegmentJob]:
+        """One job per segment of each band; sparse segments have none."""
+        jobs = [
+            job
+            for index, band, numbers in self._segments
+            for number in numbers
+            if (job := segment_job(band, number, _Use(self, index, number))) is not None
+        ]
+        self._waiting = len(jobs)
+        return jobs
+
+    def take(self, index: int, number: int, segment: Pixels) -> None:
+        """Copy what is wanted of a segment; the last one completes the chunk."""
+        band = self.visit.bands[index]
+        if band is not None:
+            self._held = self.pixels
+            self._held.parts(band)[number].copy(segment, band.segment_sample, self._array(index, band))
+        with self._lock:
+            self._waiting -= 1
+            complete = self._waiting == 0
+        if complete:
+            self.finish()
+
+    def fail(self, index: int, number: int, message: str) -> None:
+        """A segment could not be read: what needs the band cannot be told of the zones that have pixels in it."""
+        band, pixels = self.visit.bands[index], self.pixels
+        positions = None if band is None else pixels.parts(band)[number].positions
+        met = self.pairs if positions is None else self.pairs[np.unique(np.searchsorted(pixels.starts, positions, side="right") - 1)]
+        self.failures.append(Failure(self.reader.request.names[index], met, message))
+
+    def finish(self) -> None:
+        """Reduce what was gathered, once."""
+        if self._finished:
+            return
+        self._finished = True
+        columns: dict[str, Column] = {}
+        for index, (name, band) in enumerate(zip(self.reader.request.names, self.visit.bands, strict=True)):
+            if band is not None:
+                columns[name] = self._column(index, band)
+        reduced = _reduced(self.reader, self.pixels, columns, self.pairs, self.visit.source)
+        self._values.clear()
+        self._held = None
+        self.tally.add(self.number, self.pairs, reduced, self.failures)
+
+    def _array(self, index: int, band: Band) -> Pixels:
+        with self._lock:
+            if index not in self._values:
+                self._values[index] = np.full(len(self.pixels.index), fill_value(band.dtype, band.nodata), dtype=band.dtype)
+            return self._values[index]
+
+    def _column(self, index: int, band: Band) -> Column:
+        values: npt.NDArray[Any] = self._array(index, band)
+        valid: Bools | None = ~band.invalid(values) if band.nodata is not None else None
+        if band.grid != self.zones.grid:  # pixels outside of a coarser band's image are in none of its segments
+            inside = np.zeros(len(values), dtype=bool)
+            for part in self.pixels.parts(band).values():
+                inside[slice(None) if part.positions is None else part.positions] = True
+            valid = inside if valid is None else valid & inside
+        return (values * band.scale + band.offset if self.reader.request.scaled else values), valid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Use:
+    """What a job does with its segment."""
+
+    chunk: _Chunk
+    band: int
+    segment: int
+
+    def __call__(self, segment: Pixels) -> None:
+        self.chunk.take(self.band, self.segment, segment)
+
+
+def _reduced(
+    reader: ZoneReader, pixels: ChunkPixels, columns: Mapping[str, Column], pairs: Ints, source: int
+) -> dict[str, tuple[ZonePixels, Bools | None] | None]:
+    """Per output the pixels to reduce and, where a mask took some, which were valid before; None for what the record's bands cannot tell."""
+    request = reader.request
+    known = {name for name, uses in request.uses.items() if uses <= columns.keys()}
+    wanted = [(name, sql) for name, sql in request.expressions.items() if name in known]
+    found = dict(reader.evaluate(wanted, columns, request.kinds)) if wanted else {}
+    keep = _true(found.pop(MASK)) if MASK in found else None
+    weight = found.pop(WEIGHT, None)
+    rows, cols = pixels.rows_cols() if request.needs.places else (None, None)
+    results: dict[str, tuple[ZonePixels, Bools | None] | None] = {}
+    for name in request.outputs:
+        if name not in known:
+            results[name] = None
+            continue
+        values, valid = found[name] if name in found else columns[name]
+        before = valid
+        if keep is not None:
+            before = np.ones(len(values), bool) if valid is None else valid
+            valid = before & keep
+        weights = None if weight is None else np.where(weight[1], weight[0], np.nan) if weight[1] is not None else weight[0]
+        zone_pixels = ZonePixels(pairs, pixels.starts, values, valid, pixels.coverage, weights, source, rows, cols)
+        results[name] = (zone_pixels, before if keep is not None else None)
+    return results
+
+
+def _true(column: Column) -> Bools:
+    """A mask keeps where it is true; NULL is not."""
+    values, valid = column
+    return values if valid is None else values & valid

@@ -1,0 +1,133 @@
+"""Plans of builds: of a dataset, from a STAC API or static catalogue, from a table. What can be wrong in a call is found before anything runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rasteret_sql.collection.datasets import Dataset, api_root
+from rasteret_sql.collection.registry import find_dataset
+from rasteret_sql.collection.stac.bands import BandRef, choose_bands, parse_band_map
+from rasteret_sql.collection.stac.search import Search, make_search, plain
+from rasteret_sql.collection.workspace import check_name
+from rasteret_sql.errors import InvalidArgument, redact
+from rasteret_sql.sql.arguments import Arguments, shown
+from rasteret_sql.sql.quote import text
+from rasteret_sql.sql.sources import ROW, table_scan
+
+_SEARCH = ("bbox", "date_range", "query", "filter", "intersects", "ids", "sort_by", "max_items")
+
+
+def plan_build(arguments: Arguments) -> str:
+    """``rasteret_build``: the dataset's descriptor says where and what."""
+    wanted = arguments.required("dataset")
+    if not isinstance(wanted, str):
+        raise InvalidArgument(f"dataset := {shown(wanted)} is not valid; an id in quotes is, such as 'earthsearch/sentinel-2-l2a'")
+    dataset = find_dataset(wanted, arguments.settings.workspace)
+    name = _name(arguments)
+    bands = choose_bands(parse_band_map(dataset.bands), arguments.names("bands")) if dataset.is_stac else ()
+    search = _search(arguments, dataset.collection or None)
+    if not dataset.id.startswith("local/") and search.bbox is None:
+        raise InvalidArgument(f"{dataset.id} is {dataset.coverage}: say where with bbox := [west, south, east, north]{_as_in(dataset)}")
+    if dataset.needs_dates and search.interval is None:
+        raise InvalidArgument(f"{dataset.id} is a time series ({dataset.dates}): say when with date_range := ['2024-01-01', '..']{_as_in(dataset)}")
+    if not dataset.is_stac:
+        return _plan_read_ready(dataset)
+    every = arguments.get("bands") is not None and dataset.id.startswith("local/")
+    place = api_root(dataset, arguments.settings.stac_endpoints)
+    return _statement(arguments, name, place, search, bands, label=dataset.id, every_band=every, url_rewrite=dict(dataset.url_rewrite))
+
+
+def _plan_read_ready(dataset: Dataset) -> str:
+    """The seam for collections that are built already: they will be linked with bbox and dates pushed into their Parquet files."""
+    where = redact(dataset.collection_url)
+    if "://" in where:
+        raise InvalidArgument(f"{dataset.id} is a collection built already, at {where}; opening collections on object storage is not available yet")
+    raise InvalidArgument(f"{dataset.id} is a collection built already: read it by its path, as in FROM rasteret_collection('{where}')")
+
+
+def plan_build_from_stac(arguments: Arguments) -> str:
+    """``rasteret_build_from_stac``: any API, any static catalogue."""
+    place = arguments.required("api")
+    if not isinstance(place, str) or not place.strip():
+        raise InvalidArgument(f"api := {shown(place)} is not valid; the URL of a STAC API or the URL or path of a catalog.json is")
+    name = _name(arguments)
+    mapping = arguments.mapping("band_map", str)
+    if not mapping:
+        raise InvalidArgument("band_map is missing; give the asset of each band, such as {'B04': 'red', 'NIR': 'image[3]'}")
+    bands = parse_band_map(mapping, arguments.mapping("band_index_map", int))
+    search = _search(arguments, arguments.name("collection", "the id of a collection in quotes"))
+    if not (search.conditions.keys() - {"collection", "sort_by"}) and place.startswith(("http://", "https://")) and not place.endswith(".json"):
+        raise InvalidArgument(f"{redact(place)} may hold millions of items: narrow the search with bbox, date_range, intersects, ids or max_items")
+    return _statement(
+        arguments, name, place, search, bands, label=redact(place), every_band=True, url_rewrite=arguments.mapping("url_rewrite", str) or {}
+    )
+
+
+def plan_datasets(arguments: Arguments) -> str:
+    return f"SELECT unnest(__rasteret_datasets({text(json.dumps({'settings': asdict(arguments.settings)}))}), recursive := true)"
+
+
+def plan_build_from_table(arguments: Arguments) -> str:
+    """``rasteret_build_from_table``: the whole table goes to one call."""
+    name = _name(arguments)
+    source = arguments.required("records")
+    options = {
+        "column_map": arguments.mapping("column_map", str) or {},
+        "href_column": arguments.name("href_column"),
+        "band_index_map": arguments.mapping("band_index_map", int),
+        "band_columns": arguments.mapping("band_columns", str),
+        "band_codes": arguments.names("band_codes"),
+        "url_rewrite": arguments.mapping("url_rewrite", str) or {},
+    }
+    request = {"name": name, "source": str(source), "options": options, "force": arguments.flag("force"), "settings": asdict(arguments.settings)}
+    return f"""
+SELECT unnest(u, recursive := true) FROM (
+  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u
+  FROM (SELECT list({ROW}) AS rows FROM {table_scan(source)} AS {ROW})
+)"""
+
+
+def _name(arguments: Arguments) -> str:
+    name = arguments.required("name")
+    if not isinstance(name, str):
+        raise InvalidArgument(f"name := {shown(name)} is not valid; a name in quotes is")
+    return check_name(name)
+
+
+def _search(arguments: Arguments, collection: str | None) -> Search:
+    return make_search({"collection": collection, **{name: arguments.get(name) for name in _SEARCH}})
+
+
+def _as_in(dataset: Dataset) -> str:
+    return f"; for example {dataset.example}" if dataset.example_bbox else ""
+
+
+def _statement(
+    arguments: Arguments,
+    name: str,
+    place: str,
+    search: Search,
+    bands: Sequence[BandRef],
+    *,
+    label: str,
+    every_band: bool,
+    url_rewrite: dict[str, str],
+) -> str:
+    """One call of the function that builds; the search travels as JSON that reads back as itself."""
+    conditions: dict[str, Any] = search.conditions
+    request = {
+        "function": arguments.function,
+        "name": name,
+        "place": place,
+        "search": conditions,
+        "bands": [[ref.band, ref.key, ref.sample] for ref in bands],
+        "label": label,
+        "every_band": every_band,
+        "url_rewrite": url_rewrite,
+        "force": arguments.flag("force"),
+        "settings": asdict(arguments.settings),
+    }
+    return f"SELECT unnest(u, recursive := true) FROM (SELECT unnest(__rasteret_build_stac({text(json.dumps(plain(request)))})) AS u)"

@@ -1,0 +1,267 @@
+"""``rasteret_pixels``: one row per pixel of each geometry and record, in the three steps of ``rasteret_read``.
+
+*announce* cuts geometries that hold more pixels than a batch may into parts along tiles; *pace* is that of ``rasteret_read``; *fetch* answers per
+part with parallel lists: rows, columns, coverage and the values of each band, which SQL unnests. What is the same for all pixels of a part
+(the transform, your columns) is not repeated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from rasteret_sql.udfs.arrow import VALUE_SLOTS, arrow_type, lists, one_chunk, with_nulls
+from rasteret_sql.udfs.options import Options
+from rasteret_sql.udfs.read import Batch, Geometries, Met, announced, batch_of, windows_of_tickets
+from rasteret_sql.udfs.tickets import BOOK
+
+from rasteret_sql.raster.coverage import polygon_spans
+from rasteret_sql.raster.fractions import coverage_spans
+from rasteret_sql.raster.grid import Grid
+from rasteret_sql.reader.areas import Windows, read_grid
+from rasteret_sql.reader.band import Band, physical
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import Gathered
+from rasteret_sql.reader.runs import RunSet, cut_windows, gather_runs, spread, valid_anywhere
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Objects = npt.NDArray[np.object_]
+
+TRANSFORM = ("a", "b", "c", "d", "e", "f")
+RESULT = (
+    f"STRUCT({', '.join(f'{name} DOUBLE' for name in TRANSFORM)}, row INTEGER[], col INTEGER[], coverage DOUBLE[], "
+    + ", ".join(f"{slot} {name}[][]" for name, slot in VALUE_SLOTS.items())
+    + ")"
+)
+BATCH_PARTS = 4
+"""A part holds at most this share of what a batch may."""
+PIXEL_NBYTES = 48
+"""Bytes that a pixel takes while it is fetched, its bands apart: row, column, coverage, its place in result and segment."""
+
+
+class Spans(NamedTuple):
+    """Selected pixels as runs ``[row, start:stop]`` of a grid, by ticket, row and start; ``coverage`` None where all are whole."""
+
+    ticket: Ints
+    row: Ints
+    start: Ints
+    stop: Ints
+    coverage: Floats | None
+
+    def part(self, of: slice | Ints) -> Spans:
+        coverage = None if self.coverage is None else self.coverage[of]
+        return Spans(self.ticket[of], self.row[of], self.start[of], self.stop[of], coverage)
+
+
+def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array) -> pa.Array:
+    """Tickets of the parts of geometries that meet each record, in the order they should be read; refuses what is over the byte budget."""
+    return announced(options, payload, nos, wkbs, crs, _parts)
+
+
+def _parts(met: Met, geometries: Geometries, options: Options) -> tuple[Met, Ints]:
+    """Windows that hold too many pixels for a batch, cut; parts that their geometry does not touch are left out."""
+    per_pixel = PIXEL_NBYTES + sum(band.dtype.itemsize + 17 for band in met.bands if band is not None)
+    most = max(1, options.settings.memory_bytes // (BATCH_PARTS * per_pixel))
+    area = met.windows[:, 2] * met.windows[:, 3]
+    large = np.flatnonzero(area > most)
+    if not len(large):
+        return met, area * per_pixel
+    owner, parts = cut_windows(met.windows[large], met.leading.layout.tile_height, met.leading.layout.tile_width, most)
+    owner = large[owner]
+    if options.pixels != "window":
+        touched = _touched(geometries.shapes_of(met.nos[large], met.leading.crs), np.searchsorted(large, owner), met.leading.grid, parts)
+        owner, parts = owner[touched], parts[touched]
+    small = np.flatnonzero(area <= most)
+    nos, windows = np.concatenate([met.nos[small], met.nos[owner]]), np.concatenate([met.windows[small], parts])
+    return Met(met.bands, met.leading, nos, windows), windows[:, 2] * windows[:, 3] * per_pixel
+
+
+def _touched(shapes: Objects, owner: Ints, grid: Grid, windows: Windows) -> npt.NDArray[np.bool_]:
+    """May the geometry have pixels in its part? A pixel's breadth around it counts as part, as rules differ on edges.
+
+    Of invalid geometries (parts that overlap) GEOS cannot tell; they may.
+    """
+    shapely.prepare(shapes)
+    row, col, height, width = windows.T
+    cols = np.stack([col - 1, col + width + 1, col + width + 1, col - 1], axis=1)
+    rows = np.stack([row - 1, row - 1, row + height + 1, row + height + 1], axis=1)
+    corners = np.stack(grid.to_xy(cols, rows), axis=-1)
+    return np.asarray(shapely.intersects(shapes[owner], shapely.polygons(corners)) | ~shapely.is_valid(shapes)[owner])
+
+
+class _Visit(NamedTuple):
+    """Tickets of one record that follow each other in a batch."""
+
+    bands: tuple[Band | None, ...]
+    grid: Grid
+    tickets: slice
+    spans: Spans
+    """Those of its tickets alone."""
+
+
+def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array, crs: pa.Array) -> pa.Array:
+    """One batch of parts; every live row has a ticket and answers with the pixels that hold a value in some band, dead rows with nothing."""
+    batch = batch_of(options, live, ticket, wkb, crs)
+    if batch is None:
+        return pa.array([[]] * len(live), pa.list_(_result_type()))
+    kinds = one_chunk(types)[0].as_py()
+    visits = _visits(batch)
+    with batch.options.query() as query:
+        found = _read(visits, query)
+    parts = [_Part.of(visit, results, kinds, scaled=batch.options.scaled) for visit, results in zip(visits, found, strict=True)]
+    return lists(batch.alive.astype(np.int64), _rows(parts, kinds))
+
+
+def _visits(batch: Batch) -> list[_Visit]:
+    spans = spans_of(batch)
+    visits: list[_Visit] = []
+    for record, group in groupby(enumerate(batch.columns["record"].tolist()), key=lambda item: item[1]):
+        positions = [position for position, _ in group]
+        tickets = slice(positions[0], positions[-1] + 1)
+        bands = BOOK.bands(record)
+        where = read_grid(bands)
+        if where is not None:  # always so: a record without bands gets no ticket
+            first, last = np.searchsorted(spans.ticket, [tickets.start, tickets.stop])
+            visits.append(_Visit(bands, where[0], tickets, spans.part(slice(first, last))))
+    return visits
+
+
+def spans_of(batch: Batch) -> Spans:
+    """Pixels of all tickets of a batch; tickets of one geometry and one window on equal grids share the work."""
+    windows, nos = windows_of_tickets(batch.columns), batch.columns["no"].astype(np.int64)
+    by_grid: dict[tuple[Grid, str], list[int]] = {}
+    where = {record: read_grid(BOOK.bands(record)) for record in np.unique(batch.columns["record"]).tolist()}
+    for position, record in enumerate(batch.columns["record"].tolist()):
+        place = where[record]
+        if place is not None:
+            by_grid.setdefault(place, []).append(position)
+    found: list[Spans] = []
+    for (grid, crs), positions in by_grid.items():
+        members = np.array(positions)
+        _, firsts, back = np.unique(np.column_stack([nos, windows])[members], axis=0, return_index=True, return_inverse=True)
+        drawn = _drawn(batch.geometries.shapes_of(nos[members][firsts], crs), grid, windows[members][firsts], batch.options.pixels)
+        found.append(_dealt(drawn, back.reshape(-1), members))
+    if len(found) == 1:
+        return found[0]
+    ticket, row, start, stop = (np.concatenate(column) for column in zip(*(spans[:4] for spans in found), strict=True))
+    coverages = [spans.coverage for spans in found if spans.coverage is not None]
+    joined = Spans(ticket, row, start, stop, np.concatenate(coverages) if coverages else None)
+    return joined.part(np.argsort(ticket, kind="stable"))
+
+
+def _drawn(shapes: Objects, grid: Grid, windows: Windows, rule: str) -> Spans:
+    """The pixels that each geometry selects in its window."""
+    if rule == "window":
+        owner = np.repeat(np.arange(len(windows)), windows[:, 2])
+        row = spread(windows[:, 0], windows[:, 2])
+        return Spans(owner, row, windows[owner, 1], windows[owner, 1] + windows[owner, 3], None)
+    if rule == "fractional":
+        return Spans(*coverage_spans(shapes, grid, windows))
+    return Spans(*polygon_spans(shapes, grid, windows, rule), None)
+
+
+def _dealt(drawn: Spans, wanted: Ints, tickets: Ints) -> Spans:
+    """For each ticket (ascending) the spans of the geometry it wants."""
+    counts = np.bincount(drawn.ticket, minlength=int(wanted.max()) + 1)
+    index = spread((np.cumsum(counts) - counts)[wanted], counts[wanted])
+    return drawn.part(index)._replace(ticket=np.repeat(tickets, counts[wanted]))
+
+
+def _read(visits: Sequence[_Visit], query: Query) -> list[list[Gathered | None]]:
+    """Per visit the values of each band (None where the record lacks it), all of them in one plan."""
+    requests: list[tuple[Band, RunSet]] = []
+    for visit in visits:
+        runs = RunSet(visit.grid, visit.spans.row, visit.spans.start, visit.spans.stop)
+        requests += [(band, runs) for band in visit.bands if band is not None]
+    results = iter(gather_runs(requests, query))
+    return [[None if band is None else next(results) for band in visit.bands] for visit in visits]
+
+
+class _Part(NamedTuple):
+    """The pixels of one record's tickets that hold a value: arrays over all of them, in order of the tickets."""
+
+    grid: Grid
+    counts: Ints
+    """Pixels of each ticket."""
+    row: npt.NDArray[np.int32]
+    col: npt.NDArray[np.int32]
+    coverage: Floats | None
+    columns: list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None]
+    """Values and validity by band."""
+
+    @classmethod
+    def of(cls, visit: _Visit, found: Sequence[Gathered | None], kinds: Sequence[str], *, scaled: bool) -> _Part:
+        """What was read, without the pixels that hold nothing."""
+        spans = visit.spans
+        lengths = spans.stop - spans.start
+        row = np.repeat(spans.row.astype(np.int32), lengths)
+        col = spread(spans.start, lengths).astype(np.int32)
+        coverage = None if spans.coverage is None else np.repeat(spans.coverage, lengths)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        edges = bounds[np.searchsorted(spans.ticket, np.arange(visit.tickets.start, visit.tickets.stop + 1))]
+        keep = valid_anywhere([result for result in found if result is not None], len(row))
+        whole = bool(keep.all())
+        if not whole:
+            edges = np.concatenate([[0], np.cumsum(keep)])[edges]
+            row, col, coverage = row[keep], col[keep], None if coverage is None else coverage[keep]
+        columns: list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None] = []
+        for band, result, kind in zip(visit.bands, found, kinds, strict=True):
+            if band is None or result is None:
+                columns.append(None)
+                continue
+            values, valid = (result.values, result.valid) if whole else (result.values[keep], result.valid[keep])
+            columns.append((physical(values, band, scaled=scaled).astype(arrow_type(kind).to_pandas_dtype(), copy=False), valid))
+        return cls(visit.grid, np.diff(edges), row, col, coverage, columns)
+
+
+def _rows(parts: Sequence[_Part], kinds: Sequence[str]) -> pa.StructArray:
+    """One struct per ticket, its pixels as parallel lists."""
+    counts = np.concatenate([part.counts for part in parts])
+    fields: dict[str, pa.Array] = {}
+    for index, name in enumerate(TRANSFORM):
+        fields[name] = pa.array(np.repeat([part.grid.transform[index] for part in parts], [len(part.counts) for part in parts]))
+    fields["row"] = lists(counts, pa.array(np.concatenate([part.row for part in parts])))
+    fields["col"] = lists(counts, pa.array(np.concatenate([part.col for part in parts])))
+    coverages = [part.coverage for part in parts if part.coverage is not None]
+    fields["coverage"] = lists(counts, pa.array(np.concatenate(coverages))) if coverages else pa.nulls(len(counts), pa.list_(pa.float64()))
+    used = [VALUE_SLOTS[kind] for kind in kinds]
+    for kind, slot in VALUE_SLOTS.items():
+        fields[slot] = _slot(parts, used, slot, arrow_type(kind))
+    return pa.StructArray.from_arrays(list(fields.values()), list(fields))
+
+
+def _slot(parts: Sequence[_Part], used: Sequence[str], slot: str, kind: pa.DataType) -> pa.Array:
+    """Lists of one type: per ticket one per band, NULL for bands of other types and for those that the record lacks."""
+    tickets = sum(len(part.counts) for part in parts)
+    if slot not in used:
+        return pa.nulls(tickets, pa.list_(pa.list_(kind)))
+    lengths = np.zeros((tickets, len(used)), np.int64)
+    missing = np.ones((tickets, len(used)), bool)
+    values: list[npt.NDArray[Any]] = [np.empty(0, kind.to_pandas_dtype())]
+    valid: list[npt.NDArray[np.bool_]] = [np.empty(0, bool)]
+    first = 0
+    for part in parts:
+        here = slice(first, first + len(part.counts))
+        first += len(part.counts)
+        present = [(index, cell) for index, (cell, mine) in enumerate(zip(part.columns, used, strict=True)) if cell is not None and mine == slot]
+        for index, _ in present:
+            lengths[here, index], missing[here, index] = part.counts, False
+        edges = np.concatenate([[0], np.cumsum(part.counts)]).tolist()
+        for start, stop in pairwise(edges):
+            for _, cell in present:
+                values.append(cell[0][start:stop])
+                valid.append(cell[1][start:stop])
+    inner = lists(lengths.ravel(), with_nulls(np.concatenate(values), np.concatenate(valid), kind), missing.ravel())
+    return lists(np.full(tickets, len(used)), inner)
+
+
+def _result_type() -> pa.DataType:
+    fixed = [(name, pa.float64()) for name in TRANSFORM]
+    fixed += [("row", pa.list_(pa.int32())), ("col", pa.list_(pa.int32())), ("coverage", pa.list_(pa.float64()))]
+    return pa.struct([*fixed, *((slot, pa.list_(pa.list_(arrow_type(name)))) for name, slot in VALUE_SLOTS.items())])

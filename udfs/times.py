@@ -1,0 +1,27 @@
+"""The column of a table that says when: found and checked while a statement is bound."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from rasteret_sql.udfs.arrow import one_chunk
+from rasteret_sql.udfs.geometry import struct_fields
+
+from rasteret_sql.errors import InvalidArgument, listing, near
+
+_KINDS = ("TIMESTAMP", "DATE", "VARCHAR")
+
+
+def time_column(row_types: pa.Array, asked: pa.Array) -> pa.Array:
+    """Name of the column asked for in a row type ``STRUCT(a INTEGER, seen TIMESTAMP, …)``; another kind of column is an error."""
+    pairs = zip(one_chunk(row_types).to_pylist(), one_chunk(asked).to_pylist(), strict=True)
+    return pa.array([_time_column(struct_fields(text), name) for text, name in pairs], pa.string())
+
+
+def _time_column(fields: dict[str, str], asked: str) -> str:
+    folded = {name.lower(): name for name in fields}
+    if asked.lower() not in folded:
+        raise InvalidArgument(f"no column {asked!r}{near(asked, fields)} for time; columns: {listing(fields)}")
+    name = folded[asked.lower()]
+    if not fields[name].startswith(_KINDS):
+        raise InvalidArgument(f"time := {name!r} is {fields[name]}; TIMESTAMP, DATE and text are valid")
+    return name
