@@ -2,6 +2,7 @@
 
     python -m benchmarks.archive --out benchmarks/data                      # the standard archive, about 1.5 GB
     python -m benchmarks.archive --out small --scenes 4 --size 2048 --points 5000 --headers 20
+    python -m benchmarks.archive --out benchmarks/data --zones-only         # the zones of W4 for an archive that has none
 
 Pixels, geometries and file contents follow from the arguments alone (``--seed`` included); only the compressed sizes depend on the GDAL in use.
 
@@ -223,15 +224,16 @@ def write_headers(out: Path, count: int) -> None:
 
 
 def make_archive(
-    out: Path, *, scenes: int, bands: int, size: int, points: int, fields: int, headers: int, seed: int, workers: int
+    out: Path, *, scenes: int, bands: int, size: int, points: int, fields: int, zones: int, headers: int, seed: int, workers: int
 ) -> dict[str, object]:
-    from benchmarks.places import write_places  # it imports Grid from here
+    from benchmarks.places import write_places, write_zones  # it imports Grid from here
 
     out.mkdir(parents=True, exist_ok=True)
     specs = scene_specs(scenes, size)
     started = time.perf_counter()
     nbytes = write_scenes(out, specs, bands, seed, workers)
     write_places(out, [grid_of(epsg, size) for epsg in ZONES], points, fields, seed)
+    write_zones(out, specs[0].grid, zones, seed)
     write_headers(out, headers)
     facts: dict[str, object] = {
         "scenes": scenes,
@@ -239,6 +241,7 @@ def make_archive(
         "size": size,
         "points": points,
         "fields": fields,
+        "zones": zones,
         "headers": headers,
         "seed": seed,
         "scene_bytes": nbytes,
@@ -248,6 +251,16 @@ def make_archive(
     (out / "archive.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(f"{out}: {scenes * bands} COGs, {nbytes / 1e6:.0f} MB, {headers} headers, {time.perf_counter() - started:.0f} s")
     return facts
+
+
+def add_zones(out: Path, zones: int) -> None:
+    """Write the zones of an archive made before there were any, as a new archive of its seed would have them."""
+    from benchmarks.places import write_zones  # it imports Grid from here
+
+    facts = json.loads((out / "archive.json").read_text())
+    write_zones(out, Grid(**facts["grids"][0]), zones, facts["seed"])
+    (out / "archive.json").write_text(json.dumps({**facts, "zones": zones}, indent=1) + "\n")
+    print(f"{out}: {zones} zones")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -262,13 +275,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=4392, help="pixels across a scene (default 4392: 44 km)")
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--fields", type=int, default=200)
+    parser.add_argument("--zones", type=int, default=1000, help="polygons all over the first scene (default 1000)")
+    parser.add_argument("--zones-only", action="store_true", help="only write the zones of an archive that is there")
     parser.add_argument("--headers", type=int, default=500, help="small files with headers of 10980 x 10980 pixels (default 500)")
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = vars(parser.parse_args(argv))
     if not 1 <= args["bands"] <= len(BANDS):
         parser.error(f"--bands is {args['bands']}; there are 1 to {len(BANDS)}")
-    make_archive(**args)
+    if args.pop("zones_only"):
+        add_zones(args["out"], args["zones"])
+    else:
+        make_archive(**args)
 
 
 if __name__ == "__main__":

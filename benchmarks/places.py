@@ -97,7 +97,7 @@ def field_ring(rng: np.random.Generator, centre: np.ndarray) -> np.ndarray:
 
 
 def make_fields(ground: Ground, count: int, rng: np.random.Generator) -> list[shapely.Polygon]:
-    """Every fourth field is put onto a tile edge of one of the zones; the others lie anywhere."""
+    """Every fourth field is put onto a tile edge of one of the grids; the others lie anywhere that all grids have."""
     left, bottom, right, top = ground.common_box(inset=450.0)
     edges = list(range(TILE, ground.grids[0].size, TILE))
     fields: list[shapely.Polygon] = []
@@ -161,6 +161,16 @@ def point_table(ids: np.ndarray, lonlat: np.ndarray) -> pa.Table:
 def field_table(ids: np.ndarray, fields: list[shapely.Polygon], labels: pa.Table) -> pa.Table:
     wkb = pa.array([shapely.to_wkb(fields[i]) for i in ids], pa.binary())
     return pa.table({"field_id": ids, "crop": labels["crop"].take(ids), "geometry": wkb})
+
+
+def write_zones(out: Path, grid: Grid, count: int, seed: int) -> None:
+    """``zones_{shuffled,sorted}.parquet``: polygons made like the fields, all over one grid."""
+    ground, rng = Ground([grid]), np.random.default_rng((seed, 41))
+    polygons = make_fields(ground, count, rng)
+    inner = np.array([f.representative_point().coords[0] for f in polygons])
+    labels = pa.table({"crop": pa.array([CROPS[i] for i in rng.integers(len(CROPS), size=count)])})
+    pq.write_table(field_table(np.arange(count), polygons, labels), out / "zones_shuffled.parquet")
+    pq.write_table(field_table(tile_order(ground, inner), polygons, labels), out / "zones_sorted.parquet")
 
 
 def write_places(out: Path, grids: list[Grid], points: int, fields: int, seed: int) -> None:

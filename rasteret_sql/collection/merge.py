@@ -70,7 +70,10 @@ class Rows:
 
 
 def write_files(folder: Path, rows: Rows, name: str) -> tuple[list[Written], npt.NDArray[np.int64]]:
-    """Write all records below ``folder``, each partition to a file of this name; returns the files and the records (numbers in ``rows.keys``) in the order of the files' rows."""
+    """Write all records below ``folder``, each partition to a file of this name.
+
+    Returns the files, and the records (numbers in ``rows.keys``) in the order of the files' rows.
+    """
     files: list[Written] = []
     order: list[npt.NDArray[np.int64]] = []
     months = rows.keys.months

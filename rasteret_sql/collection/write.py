@@ -76,7 +76,7 @@ def has_links(folder: Path) -> bool:
 
 
 def put_in_place(aside: Path, folder: Path, generation: str, *, linked: bool) -> None:
-    """Make the finished files of ``aside`` the collection ``folder``; ``linked``: by second names, the first ones staying in the generation's folder."""
+    """Make the finished files of ``aside`` the collection ``folder``; ``linked``: by second names, the first ones are the generation's."""
     if not linked:
         swap_in(aside, folder)
     else:
@@ -84,7 +84,7 @@ def put_in_place(aside: Path, folder: Path, generation: str, *, linked: bool) ->
         links = folder.parent / f".{folder.name}.links"
         shutil.rmtree(links, ignore_errors=True)
         aside.rename(kept)
-        shutil.copytree(kept, links, copy_function=os.link, ignore=lambda _, names: [name for name in names if name in PRIVATE])
+        shutil.copytree(kept, links, copy_function=os.link, ignore=shutil.ignore_patterns(*PRIVATE))
         swap_in(links, folder)
     drop_footers()
 
@@ -126,10 +126,11 @@ def swap_in(aside: Path, folder: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Undo half a swap: a process died between its two renames."""
+    """Undo half a swap (a process died between its two renames), or finish a whole one."""
     replaced = _replaced_name(folder)
-    if replaced.exists() and not folder.exists():
+    if not folder.exists() and replaced.exists():
         replaced.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _replaced_name(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What all queries of a process share (store, cache, decode threads, counters), and what one query carries (limits, deadline, its own counters)."""
+"""What all queries of a process share (cache, decode threads, counters), and what one query carries (limits, access, deadline, its own counters)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,6 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         self.metrics = Metrics()
-        self.concurrency = settings.max_concurrency
-        self.store = Store(settings, self.metrics)
         self.cache = SegmentCache(settings.cache_bytes)
         self.decode_threads = os.cpu_count() or 2
         self.decoders = ThreadPoolExecutor(max_workers=self.decode_threads, thread_name_prefix="rasteret-decode")
@@ -46,11 +44,8 @@ class Engine:
         self.trimmer = Trimmer()
 
     def follow(self, settings: Settings) -> None:
-        """Take over the settings that are the process's: cache size, connections to a host."""
+        """Take over the settings that are the process's: the cache's size."""
         self.cache.resize(settings.cache_bytes)
-        if settings.max_concurrency != self.concurrency:
-            self.concurrency = settings.max_concurrency
-            self.store = Store(settings, self.metrics)
 
 
 _lock = threading.Lock()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.partials import Partial, ZonePixels, merge_partials, reduce_pixels
 from rasteret_sql.raster.statistics import Result, aligned, finish
 from rasteret_sql.reader.gather import Bools, Ints
@@ -60,6 +61,7 @@ class Tally:
         self._expected = np.zeros(len(zones), dtype=np.int64)
         self._left = np.zeros(len(zones), dtype=np.int64)
         self._zones, self._groups = zones, groups
+        self._refused: InvalidArgument | None = None
 
     def expect(self, pairs: Ints) -> None:
         """Announce one more chunk of these pairs."""
@@ -90,8 +92,14 @@ class Tally:
         for output, partial, complete in finished:
             output.finish(partial, complete)
 
+    def refuse(self, error: InvalidArgument) -> None:
+        """An expression cannot be computed over these pixels (an overflow, a cast): that is the statement's error, not one of the data."""
+        self._refused = error
+
     def rows(self, visits: Sequence[ZoneVisit]) -> ZoneRows:
         """Everything, when all chunks have come."""
+        if self._refused is not None:
+            raise self._refused
         for output in self._outputs.values():
             output.finish(*output.settle(self._left))
         lacking = self._lacking(visits)
@@ -101,7 +109,7 @@ class Tally:
             status[np.fromiter(output.errors, dtype=np.int64)] = ERROR
             rows.status[name] = status
             rows.results[name] = output.results
-            rows.errors[name] = output.errors | lacking[name] if not output.errors else lacking[name] | output.errors
+            rows.errors[name] = lacking[name] | output.errors
         return rows
 
     def _lacking(self, visits: Sequence[ZoneVisit]) -> dict[str, dict[int, str]]:

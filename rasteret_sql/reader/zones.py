@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.grid import Grid
 from rasteret_sql.raster.partials import Needs, ZonePixels
 from rasteret_sql.raster.statistics import Statistic
@@ -206,10 +207,12 @@ class _Chunk:
         for index, (name, band) in enumerate(zip(self.reader.request.names, self.visit.bands, strict=True)):
             if band is not None:
                 columns[name] = self._column(index, band)
-        reduced = _reduced(self.reader, self.pixels, columns, self.pairs, self.visit.source)
+        try:
+            self.tally.add(self.number, self.pairs, _reduced(self.reader, self.pixels, columns, self.pairs, self.visit.source), self.failures)
+        except InvalidArgument as error:
+            self.tally.refuse(error)
         self._values.clear()
         self._held = None
-        self.tally.add(self.number, self.pairs, reduced, self.failures)
 
     def _array(self, index: int, band: Band) -> Pixels:
         with self._lock:

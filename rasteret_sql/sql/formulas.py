@@ -12,13 +12,14 @@ from rasteret_sql.sql.quote import ident
 
 @dataclass(frozen=True, slots=True)
 class Formulas:
-    """Checked expressions and mask; ``known`` are the collection's bands, None where only the statement will know them."""
+    """Checked expressions and mask."""
 
     expressions: tuple[Expression, ...] = ()
     mask: Expression | None = None
 
     @classmethod
     def of(cls, arguments: Arguments, known: Sequence[str] | None) -> Formulas:
+        """``known`` are the collection's bands, None where only the statement will know them."""
         written = arguments.mapping("expressions", str)
         mask = arguments.name("mask", "a SQL condition in quotes such as 'SCL IN (4, 5, 6)'")
         return cls(() if written is None else parse_expressions(written, known), None if mask is None else parse_mask(mask, known))
@@ -42,9 +43,8 @@ class Formulas:
 
         Within, no column has a name that an expression could mean by accident.
         """
-        used = {band for expression in self.expressions for band in expression.bands}
         inner = {column: f"__rasteret_{column}" for column in columns}
-        inner |= {f"v{i}": ident(band) if band in used else f"__rasteret_v{i}" for i, band in enumerate(bands)}
+        inner |= {f"v{i}": ident(band) for i, band in enumerate(bands)}
         renamed = ", ".join(f"{column} AS {name}" for column, name in inner.items())
         back = ", ".join(f"{name} AS {column}" for column, name in inner.items())
         computed = ", ".join(f"{expression.sql} AS e{i}" for i, expression in enumerate(self.expressions))

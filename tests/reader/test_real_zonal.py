@@ -49,7 +49,7 @@ def test_reflectance_by_land_cover(con, landsat: Path, real_data: Path) -> None:
         assert_same(row, merged, f"{row['label']} {row['no']} {row['band']} merged", skip=("minority", "mode"))
 
 
-def test_pixels_grouped_in_sql_give_the_same_numbers(con, landsat: Path, real_data: Path) -> None:  # noqa: F811, ARG001
+def test_pixels_grouped_in_sql_give_the_same_numbers(con, landsat: Path, real_data: Path) -> None:  # noqa: F811
     """Plain DuckDB over ``rasteret_pixels`` against ``rasteret_zonal``: mean, count, extremes, a masked index."""
     labels, plots = labelled(real_data, "polygons")
     con.register("plots", pa.table({"label": labels, "no": range(len(plots)), "geom": shapely.to_wkb(plots)}))

@@ -273,3 +273,12 @@ def test_scaled_values(con, tmp_path: Path) -> None:
     )
     assert scaled["mean"] == pytest.approx(plain["mean"] * 0.1 + 5)
     assert scaled["max"] == pytest.approx(plain["max"] * 0.1 + 5)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "null"])
+def test_an_expression_that_overflows_is_the_statements_error(con, scene: str, on_error: str) -> None:
+    """Promoted types are wide, but not endless; the message names the expression."""
+    zones_table(con, [box(3, 3, 9, 9)])
+    call = f"rasteret_zonal('{scene}', 'zones', expressions := {{'big': 'b1::BIGINT * 9000000000000000000'}}, {UTM}, on_error := '{on_error}')"
+    with pytest.raises(duckdb.Error, match=r"expressions\.big.*[Oo]verflow"):
+        con.execute(f"FROM {call}").fetchall()

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.servers import stac_api
-from tests.servers.ranged import RangeServer
-from tests.stac.world import World, earth_search, planetary_computer
+from tests.servers.answering import AnsweringServer, Reply
+from tests.servers.ranged import RangeServer, _Reply
+from tests.stac.world import ACCOUNT, World, earth_search, planetary_computer
+
+
+class CloudServer(RangeServer):
+    """S3's buckets and Azure's accounts as folders; blobs are given only to those who bring the token."""
+
+    def _answer(self, connection: socket.socket, head: str) -> bool:
+        target = head.split(" ", 2)[1]
+        if target.startswith(f"/{ACCOUNT}/") and TOKEN not in target:
+            self._send(connection, "GET", _Reply("403 Forbidden", {"x-ms-error-code": "NoAuthenticationInformation"}))
+            return True
+        return super()._answer(connection, head)
+
+
+TOKEN = "sig=t0k3n"
 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
-    with RangeServer(tmp_path_factory.mktemp("world")) as server:
+    with CloudServer(tmp_path_factory.mktemp("world")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tokens() -> Iterator[AnsweringServer]:
+    """The service of anonymous tokens in the place of Planetary Computer's."""
+    with AnsweringServer(lambda asked: Reply({"token": f"sv=1&{TOKEN}", "msft:expiry": "2999-01-01T00:00:00Z"})) as server:
         yield server
 
 
@@ -59,13 +82,14 @@ def rustac(planet: World) -> Iterator[str]:
 
 
 @pytest.fixture
-def mirrors(con, pgstac, rustac, files, monkeypatch):
-    """A connection whose datasets come from loopback: both APIs, and S3's buckets as folders of the file server.
+def mirrors(con, pgstac, rustac, files, tokens, monkeypatch):
+    """A connection whose datasets come from loopback: both APIs, S3's buckets and Azure's accounts.
 
     The keys are for the requester-pays buckets of Landsat and NAIP, which are asked with signed requests only.
     """
     for name, value in (("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "not-a-secret"), ("AWS_EC2_METADATA_DISABLED", "true")):
         monkeypatch.setenv(name, value)
     con.execute(f"SET VARIABLE rasteret_stac_endpoints = {{'earthsearch': '{pgstac}', 'pc': '{rustac}'}}").fetchall()
-    con.execute(f"SET VARIABLE rasteret_s3_endpoint = '{files.url('').rstrip('/')}'").fetchall()
+    for name, url in (("s3_endpoint", files.url("")), ("azure_endpoint", files.url("")), ("sas_api", tokens.url)):
+        con.execute(f"SET VARIABLE rasteret_{name} = '{url.rstrip('/')}'").fetchall()
     return con

@@ -103,8 +103,9 @@ def test_records_and_their_properties(con, pgstac, earth):
 
 
 @pytest.mark.parametrize("api", ["pgstac", "rustac"])
-def test_samples_of_one_asset_are_bands(con, request, api, earth, planet):
+def test_samples_of_one_asset_are_bands(mirrors, request, api, earth):
     """``key[1]`` and ``band_index_map`` mean the same."""
+    con = mirrors
     root = request.getfixturevalue(api)
     collection, key = ("naip", "image") if api == "pgstac" else ("esa-worldcover", "map")
     rewrite = f", url_rewrite := {{'s3://naip-analytic/': '{earth.url}/naip-analytic/'}}" if api == "pgstac" else ""
@@ -131,7 +132,8 @@ def test_a_server_that_would_ignore_it_is_refused(con, rustac, arguments, name, 
     assert said == f"{rustac} does not offer {name} (its conformsTo lacks item-search#{fragment}) and would ignore it; it offers: none"
 
 
-def test_rustac_does_what_it_says(con, rustac):
+def test_rustac_does_what_it_says(mirrors, rustac):
+    con = mirrors
     assert ids(con, rustac, "bbox := [14, 46, 16, 48], date_range := '2024'", band_map="band_map := {'x': 'B04'}") == ["PC_S2"]
     assert build(con, rustac, "bbox := [14, 46, 16, 48]", collection="nasadem", band_map="band_map := {'D': 'elevation'}")["records"] == 1
 

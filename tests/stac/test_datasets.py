@@ -26,12 +26,12 @@ BUILDS = {
     "earthsearch/naip": ("bbox := [-85, 46, -80, 48], date_range := '2021'", 1, "naip-analytic/", {"R": "m_1.tif", "NIR": "m_1.tif"}),
     "earthsearch/cop-dem-glo-30": ("bbox := [14.99, 46.9, 15.1, 47.1]", 1, "dem/30/", {"DEM": "here.tif"}),
     "earthsearch/cop-dem-glo-90": ("bbox := [14.99, 46.9, 15.1, 47.1]", 1, "dem/90/", {"DEM": "here.tif"}),
-    "pc/sentinel-2-l2a": (f"bbox := {HERE}, {ALL_2024}", 1, "pc/s2/", {"B04": "B04.tif", "B8A": "B8A.tif"}),
-    "pc/io-lulc-annual-v02": (f"bbox := {HERE}, date_range := '2022'", 1, "pc/", {"LULC": "io-lulc-annual-v02.tif"}),
-    "pc/alos-dem": (f"bbox := {HERE}", 1, "pc/", {"DEM": "alos-dem.tif"}),
-    "pc/nasadem": (f"bbox := {HERE}", 1, "pc/", {"DEM": "nasadem.tif"}),
-    "pc/esa-worldcover": (f"bbox := {HERE}, date_range := ['2021-06-01', '2021-06-30']", 1, "pc/", {"MAP": "esa-worldcover.tif"}),
-    "pc/usda-cdl": (f"bbox := {HERE}, date_range := '2021'", 1, "pc/", {"CDL": "cdl-cropland.tif"}),
+    "pc/sentinel-2-l2a": (f"bbox := {HERE}, {ALL_2024}", 1, "aiforearth/pc/s2/", {"B04": "B04.tif", "B8A": "B8A.tif"}),
+    "pc/io-lulc-annual-v02": (f"bbox := {HERE}, date_range := '2022'", 1, "aiforearth/pc/", {"LULC": "io-lulc-annual-v02.tif"}),
+    "pc/alos-dem": (f"bbox := {HERE}", 1, "aiforearth/pc/", {"DEM": "alos-dem.tif"}),
+    "pc/nasadem": (f"bbox := {HERE}", 1, "aiforearth/pc/", {"DEM": "nasadem.tif"}),
+    "pc/esa-worldcover": (f"bbox := {HERE}, date_range := ['2021-06-01', '2021-06-30']", 1, "aiforearth/pc/", {"MAP": "esa-worldcover.tif"}),
+    "pc/usda-cdl": (f"bbox := {HERE}, date_range := '2021'", 1, "aiforearth/pc/", {"CDL": "cdl-cropland.tif"}),
 }
 
 
@@ -46,6 +46,7 @@ def test_a_dataset_is_built_and_read(mirrors, earth, dataset):
     assert (report["records"], report["added"], report["failed"]) == (count, count, 0)
     assert report["path"].endswith("/c_stac")
     assert report["bands"] == list(DATASETS[dataset].bands)
+    assert one(mirrors, "FROM rasteret_collections()")["source"] == dataset
     for band, name in files.items():
         sample = parse_band_map(DATASETS[dataset].bands)[list(DATASETS[dataset].bands).index(band)].sample
         lon, lat, expected = value_by_rasterio(earth.root / folder / name, sample + 1, col=21, row=17)
@@ -109,6 +110,14 @@ def test_crops_are_not_masks(mirrors):
     assert [row["id"] for row in rows(mirrors, "SELECT id FROM rasteret_collection(cdl)")] == ["cropland_1"]
 
 
+def test_tokens_are_no_part_of_the_index(mirrors, tokens):
+    """Planetary Computer's blobs are read with a token, which is asked for once and never written down."""
+    one(mirrors, f"FROM rasteret_build('pc/sentinel-2-l2a', name := 's2', bbox := {HERE}, {ALL_2024})")
+    hrefs = one(mirrors, "SELECT assets FROM rasteret_collection(s2)")["assets"]
+    assert hrefs["B04"]["href"] == "https://aiforearth.blob.core.windows.net/pc/s2/B04.tif"
+    assert [asked.path for asked in tokens.asked] == ["/token/aiforearth/pc"]
+
+
 def test_periods_give_their_start_as_time(mirrors):
     one(mirrors, f"FROM rasteret_build('pc/io-lulc-annual-v02', name := 'lulc', bbox := {HERE}, date_range := '2022')")
     found = one(mirrors, "SELECT datetime, start_datetime, end_datetime FROM rasteret_collection(lulc)")
@@ -139,6 +148,38 @@ def test_endpoints_show_in_the_list(con):
     con.execute("SET VARIABLE rasteret_stac_endpoints = 'earthsearch=http://mirror.test:8080/v1'").fetchall()
     found = one(con, "FROM rasteret_datasets() WHERE id = 'earthsearch/naip'")
     assert found["source"] == "http://mirror.test:8080/v1, collection naip"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'pc=http://a/v1 , earthsearch=https://b'",
+        "{'pc': 'http://a/v1', 'earthsearch': 'https://b/'}",
+        "MAP {'pc': 'http://a/v1', 'earthsearch': 'https://b'}",
+    ],
+)
+def test_ways_to_give_endpoints(con, value):
+    con.execute(f"SET VARIABLE rasteret_stac_endpoints = {value}").fetchall()
+    found = {row["id"]: row["source"] for row in rows(con, "FROM rasteret_datasets()")}
+    assert (found["pc/nasadem"], found["earthsearch/naip"]) == ("http://a/v1, collection nasadem", "https://b, collection naip")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("'pc'", ".*rasteret_stac_endpoints = 'pc' is not pairs of a name and an http.s. URL: mirrors of .*"),
+        ("'pc=ftp://h'", ".*is not pairs of a name and an http.s. URL: .*"),
+        ("'pc=https://user:hush@h/v1'", ".*is not pairs of a name and an http.s. URL: .*"),
+        ("7", ".*is not pairs of a name and an http.s. URL: .*"),
+        ("'planet=https://h/v1'", "rasteret_stac_endpoints names no API 'planet'; APIs: earthsearch, pc"),
+    ],
+)
+def test_endpoints_that_cannot_be(con, value, said):
+    con.execute(f"SET VARIABLE rasteret_stac_endpoints = {value}").fetchall()
+    for statement in ("FROM rasteret_datasets()", "FROM rasteret_build('pc/nasadem', name := 'x', bbox := [1, 2, 3, 4])"):
+        message = refused(con, statement)
+        assert re.fullmatch(f"(rasteret_[a-z]+: )?{said}", message)
+        assert "hush" not in message
 
 
 @pytest.mark.parametrize("dataset", [dataset for dataset in DATASETS.values() if dataset.is_stac], ids=lambda dataset: dataset.id)

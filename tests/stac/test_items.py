@@ -172,6 +172,7 @@ def test_items_without_any_properties():
         ({"datetime": "2024-01-01T12:00:00.123456789Z"}, "2024-01-01 12:00:00.123456"),
         ({"datetime": "2024-01-01T12:00:00+05:30"}, "2024-01-01 06:30:00"),
         ({"datetime": None, "start_datetime": "2023-01-01T00:00:00Z", "end_datetime": "2024-01-01T00:00:00Z"}, "2023-01-01 00:00:00"),
+        ({"datetime": None, "end_datetime": "2024-01-01T00:00:00Z"}, "2024-01-01 00:00:00"),
         ({"datetime": "someday"}, "None"),
         ({}, "None"),
     ],

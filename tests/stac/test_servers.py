@@ -109,6 +109,13 @@ def test_get_where_there_is_no_post():
         }
 
 
+def test_a_root_without_links_to_its_search():
+    """Its classes say that it has one; where, the specification says."""
+    with api(lambda asked: page([item(1)]), methods=()) as server:
+        assert found(server) == ["i1"]
+        assert [(asked.method, asked.path) for asked in server.asked] == [("GET", "/v1"), ("GET", "/v1/search")]
+
+
 def test_an_empty_page_may_have_a_next_one():
     with api(
         lambda asked: page(

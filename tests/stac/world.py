@@ -15,6 +15,8 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 UTM = "EPSG:32633"
 WEST, NORTH = 500000.0, 5200000.0
 """Upper left corner of the first scene: 15° E, 46.95° N."""
+ACCOUNT = "aiforearth"
+"""The storage account of Planetary Computer's files."""
 STEP = 10000.0
 """Metres between neighbouring scenes; each is 400 m wide."""
 
@@ -45,6 +47,11 @@ class World:
             if scale is not None:
                 out.scales, out.offsets = (scale,) * bands, (offset,) * bands
         return f"{self.url}/{name}"
+
+    def blob(self, name: str, **more: Any) -> str:
+        """The same as a blob of Azure; ``name`` begins with the container."""
+        self.file(f"{ACCOUNT}/{name}", **more)
+        return f"https://{ACCOUNT}.blob.core.windows.net/{name}"
 
     def box(self, name: str, crs: str = UTM) -> list[float]:
         with rasterio.open(self.root / name) as source:
@@ -140,13 +147,13 @@ def earth_search(world: World) -> None:
 
 def planetary_computer(world: World) -> None:
     """Sentinel-2, land cover, DEMs and crops, as Planetary Computer has them (times as periods, ``proj:code``)."""
-    files = {key: world.file(f"pc/s2/{key}.tif") for key in PC_S2}
+    files = {key: world.blob(f"pc/s2/{key}.tif") for key in PC_S2}
     world.add(
         "sentinel-2-l2a",
         "PC_S2",
         "2024-01-09T10:00:00.024000Z",
         {k: asset(v) for k, v in files.items()},
-        world.box("pc/s2/B04.tif"),
+        world.box(f"{ACCOUNT}/pc/s2/B04.tif"),
         **{"proj:code": UTM, "eo:cloud_cover": 7},
     )
     years = {
@@ -154,14 +161,16 @@ def planetary_computer(world: World) -> None:
         "esa-worldcover": ("map", "2021-01-01T00:00:00Z", "2021-12-31T23:59:59Z"),
     }
     for collection, (key, start, end) in years.items():
-        href = world.file(f"pc/{collection}.tif", dtype="uint8", nodata=0)
-        world.add(collection, f"{collection}-1", (start, end), {key: asset(href)}, world.box(f"pc/{collection}.tif"), **{"proj:epsg": 32633})
+        href = world.blob(f"pc/{collection}.tif", dtype="uint8", nodata=0)
+        world.add(
+            collection, f"{collection}-1", (start, end), {key: asset(href)}, world.box(f"{ACCOUNT}/pc/{collection}.tif"), **{"proj:epsg": 32633}
+        )
     for collection, key in (("alos-dem", "data"), ("nasadem", "elevation")):
-        href = world.file(f"pc/{collection}.tif", dtype="int16", crs="EPSG:4326", x=15.0, y=47.0, pixel=0.00025)
+        href = world.blob(f"pc/{collection}.tif", dtype="int16", crs="EPSG:4326", x=15.0, y=47.0, pixel=0.00025)
         when = "2016-12-07T00:00:00Z" if key == "data" else "2000-02-20T00:00:00Z"
         world.add(collection, f"{collection}-1", when, {key: asset(href)}, [15.0, 46.99, 15.01, 47.0], **{"proj:epsg": 4326})
     for kind in ("cropland", "cultivated"):
-        href = world.file(f"pc/cdl-{kind}.tif", dtype="uint8", nodata=0)
+        href = world.blob(f"pc/cdl-{kind}.tif", dtype="uint8", nodata=0)
         keys = {kind: asset(href)} | ({"confidence": asset(href)} if kind == "cropland" else {})
         when = ("2021-01-01T00:00:00Z", "2021-12-31T23:59:59Z")
-        world.add("usda-cdl", f"{kind}_1", when, keys, world.box(f"pc/cdl-{kind}.tif"), **{"usda_cdl:type": kind, "proj:epsg": 32633})
+        world.add("usda-cdl", f"{kind}_1", when, keys, world.box(f"{ACCOUNT}/pc/cdl-{kind}.tif"), **{"usda_cdl:type": kind, "proj:epsg": 32633})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 
 import botocore.session
 import pytest
@@ -170,6 +171,24 @@ class TestChain:
     def test_public_buckets_do_not_ask_it(self, process, server):
         read(Store(Settings(s3_endpoint=server.url("")), Metrics()), "s3://b/k.tif")
         assert not process.exists()
+
+    def test_keys_that_expire_are_renewed_before(self, files, tmp_path):
+        """botocore renews keys with less than ten minutes left; ours asks it every minute."""
+        script = tmp_path / "keys.sh"
+        expiry = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        keys = f'"Version": 1, "AccessKeyId": "CHAIN\'$(wc -l < {tmp_path}/calls)\'", "SecretAccessKey": "{SECRET}", "SessionToken": "t", "Expiration": "{expiry}"'
+        script.write_text(f"#!/bin/sh\necho x >> {tmp_path}/calls\necho '{{{keys}}}'\n")
+        script.chmod(0o755)
+        files("", f"[default]\ncredential_process = {script}\n")
+
+        async def ask(later_s):
+            chain = loop.resource(Chain)
+            chain._expires -= later_s
+            return (await chain.keys()).key_id.replace(" ", "")
+
+        asked = [loop.run(ask(later)) for later in (0, 30, 40)]
+        assert asked[0] == asked[1]
+        assert asked[2] != asked[0]
 
     def test_writing_asks_it_at_once(self, process, server, path):
         server.script(f"/b{path}", forever=status(200))

@@ -154,11 +154,18 @@ def boxes_meet(first: Box, second: Box) -> bool:
 def item_boxes(item: Mapping[str, Any]) -> list[Box]:
     """An item's box as it says, and that of its geometry: where one is careless (the antimeridian), the other counts too."""
     boxes = [box] if (box := _numbers(item.get("bbox"))) is not None else []
+    geometry = item_geometry(item)
+    return boxes if geometry is None else [*boxes, geometry.bounds]
+
+
+def item_geometry(item: Mapping[str, Any]) -> shapely.Geometry | None:
+    """The item's outline; None where it has none, or none that can be read."""
     geometry = item.get("geometry")
+    found = None
     if isinstance(geometry, dict):
         with suppress(*_NO_GEOMETRY):
-            boxes.append(shape(geometry).bounds)
-    return [box for box in boxes if not math.isnan(box[0])]
+            found = shape(geometry)
+    return None if found is None or found.is_empty else found
 
 
 def parse_geometry(value: Any) -> dict[str, Any] | None:

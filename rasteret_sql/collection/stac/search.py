@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import shapely
 from shapely.geometry import shape
 
-from rasteret_sql.collection.stac.place import Box, Interval, boxes_meet, item_boxes, parse_box, parse_geometry, parse_interval, parse_time
+from rasteret_sql.collection.stac.place import (
+    Box,
+    Interval,
+    boxes_meet,
+    item_boxes,
+    item_geometry,
+    parse_box,
+    parse_geometry,
+    parse_interval,
+    parse_time,
+)
 from rasteret_sql.errors import InvalidArgument, ReadError, listing, near, one_line
 
 Item = Mapping[str, Any]
@@ -47,6 +59,13 @@ class Search:
     sort_by: tuple[str, ...] = ()
     """Properties; ``-`` in front: descending."""
     max_items: int | None = None
+    area: shapely.Geometry | None = field(init=False, compare=False, repr=False)
+    """``intersects``, ready to be compared with many."""
+
+    def __post_init__(self) -> None:
+        area = None if self.intersects is None else shape(self.intersects)
+        shapely.prepare(area)
+        object.__setattr__(self, "area", area)
 
     @property
     def conditions(self) -> Json:
@@ -80,7 +99,7 @@ class Search:
         boxes = item_boxes(item)
         if self.bbox is not None and boxes and not any(boxes_meet(self.bbox, box) for box in boxes):
             return "bbox"
-        if self.intersects is not None and boxes and not any(boxes_meet(shape(self.intersects).bounds, box) for box in boxes):
+        if self.area is not None and boxes and not any(boxes_meet(self.area.bounds, box) for box in boxes):
             return "intersects"
         return None
 
@@ -88,6 +107,15 @@ class Search:
         """An item without any time is in every one."""
         periods = item_periods(item)
         return not periods or any(self.interval is None or self.interval.meets(*period) for period in periods)
+
+    def meets_area(self, item: Item) -> bool:
+        """Does the item's own geometry intersect? One without a geometry that can be compared was judged by its box."""
+        geometry = item_geometry(item)
+        if self.area is None or geometry is None:
+            return True
+        with suppress(shapely.errors.ShapelyError):
+            return bool(shapely.intersects(self.area, geometry))
+        return True
 
     def meets_query(self, item: Item) -> bool:
         """The query extension's conditions on an item's properties; what an item does not have, or cannot be compared, it does not meet."""
@@ -129,20 +157,19 @@ def checked_items(features: Any, place: str) -> list[Json]:
     return list(features)
 
 
-def item_periods(item: Item) -> list[tuple[datetime, datetime]]:
-    """The item's moment and its period, as far as it has them."""
+def item_periods(item: Item) -> list[tuple[datetime | None, datetime | None]]:
+    """The item's moment and its period, as far as it has them; an end that is not known is None."""
     properties = members(item, "properties")
     moment, start, end = (_time(properties.get(name)) for name in ("datetime", "start_datetime", "end_datetime"))
-    found = [] if moment is None else [(moment, moment)]
+    found: list[tuple[datetime | None, datetime | None]] = [] if moment is None else [(moment, moment)]
     if start is not None or end is not None:
-        found.append((start or end or datetime.min, end or start or datetime.max))  # noqa: DTZ901 - never both None here
+        found.append((start, end))
     return found
 
 
 def item_datetime(item: Item) -> datetime | None:
     """The item's time; the start of its period where ``datetime`` is NULL (STAC item spec, "datetime")."""
-    periods = item_periods(item)
-    return periods[0][0] if periods else None
+    return next((known for period in item_periods(item) for known in period if known is not None), None)
 
 
 def _time(value: Any) -> datetime | None:

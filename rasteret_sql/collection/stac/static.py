@@ -26,7 +26,7 @@ def search_static(root: Root, search: Search, reader: Reader) -> Iterator[list[t
         found = []
         for item, place in page:
             key = f"{item.get('collection')}/{item.get('id')}"
-            if key not in seen and search.broken_by(item) is None and search.meets_query(item):
+            if key not in seen and search.broken_by(item) is None and search.meets_area(item) and search.meets_query(item):
                 seen.add(key)
                 found.append((item, place))
         if left is not None:
