@@ -40,18 +40,16 @@ from rasteret_sql.reader.headers import read_headers
 BLOCK = 10_000
 SIDE = 0.1
 """Degrees of a record."""
-MONTHS = 24
 
 
 def make_file(path: Path) -> None:
-    with rasterio.open(
-        path, "w", driver="GTiff", width=64, height=64, count=1, dtype="uint16", crs="EPSG:4326", tiled=True, blockxsize=16, blockysize=16, compress="deflate",
-        transform=Affine(SIDE / 64, 0, 0, 0, -SIDE / 64, 0),
-    ) as out:  # fmt: skip
+    transform = Affine(SIDE / 64, 0, 0, 0, -SIDE / 64, 0)
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 1, "dtype": "uint16", "crs": "EPSG:4326", "transform": transform}
+    with rasterio.open(path, "w", **profile, tiled=True, blockxsize=16, blockysize=16, compress="deflate") as out:
         out.write(np.arange(64 * 64, dtype=np.uint16).reshape(1, 64, 64))
 
 
-def synthesise(workspace: Path, name: str, records: int, file: Path) -> Path:
+def synthesise(workspace: Path, name: str, records: int, months: int, file: Path) -> None:
     """Records at random places and times, in random order, as a build would leave them."""
     query = Query("synthesis", rasteret_sql.settings.Settings(workspace=str(workspace)))
     header = read_headers([str(file)], query)[0]
@@ -62,28 +60,26 @@ def synthesise(workspace: Path, name: str, records: int, file: Path) -> Path:
     template = finished(prepared(next(iter(source.batches())), []), {str(file): header}, kinds)
     rng = np.random.default_rng(0)
     for start in range(0, records, BLOCK):
-        count = min(BLOCK, records - start)
-        journal.add(*block_of(template.rows.take(pa.array(np.zeros(count, np.int64))), template.keys.take(np.zeros(count, np.int64)), start, rng))
+        many = np.zeros(min(BLOCK, records - start), np.int64)
+        journal.add(*block_of(template.rows.take(pa.array(many)), template.keys.take(many), start, months, rng))
     keys = journal.keys()
     facts = Facts.of(kinds.listed, keys.boxes, keys.time, ["B1"])
     generation = uuid.uuid4().hex[:8]
-    schema = facts.schema(
-        united_schema(pa.schema([s.field("id"), s.field("datetime"), s.field("href")]) for s in journal.schemas), facts.metadata(name, "synthesis", generation)
-    )
+    said = united_schema(pa.schema([schema.field(column) for column in ("id", "datetime", "href")]) for schema in journal.schemas)
+    schema = facts.schema(said, facts.metadata(name, "synthesis", generation))
     aside = journal.folder / "out"
     aside.mkdir()
     files, order = write_files(aside, Rows(keys, 0, journal.store(), None, schema), "part-0.parquet")
     save_built(aside, Built(generation, {}, "synthesis", "", tuple(kinds.listed), tuple(files), keys.take(order)))
     put_in_place(aside, folder, generation, linked=True)
     journal.remove()
-    return folder
 
 
-def block_of(rows: pa.Table, keys: Keys, start: int, rng: np.random.Generator) -> tuple[pa.Table, Keys]:
+def block_of(rows: pa.Table, keys: Keys, start: int, months: int, rng: np.random.Generator) -> tuple[pa.Table, Keys]:
     count = len(rows)
     west, south = rng.uniform(-180, 179.8, count), rng.uniform(-80, 79.8, count)
     box = [west, south, west + SIDE, south + SIDE]
-    time_us = (np.datetime64("2023-01-01", "us") + (rng.integers(0, MONTHS * 30 * 86400, count) * 1_000_000).astype("timedelta64[us]")).astype(np.int64)
+    time_us = np.datetime64("2023-01-01", "us").astype(np.int64) + rng.integers(0, months * 30 * 86_400, count) * 1_000_000
     numbers = np.stack([np.full(count, SIDE / 64), west, np.full(count, -SIDE / 64), south + SIDE], axis=1).ravel()
     transform = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * 4), pa.array(numbers))
     meta = rows["B1_metadata"].combine_chunks()
@@ -106,10 +102,34 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+BOX = "bbox.xmin >= 10 AND bbox.xmax <= 14 AND bbox.ymin >= 48 AND bbox.ymax <= 52 AND datetime >= '2023-06-01' AND datetime < '2023-08-01'"
+SAMPLE = "SELECT count(*), count(B1) FROM rasteret_sample('big', {}, x := 'lon', y := 'lat')"
+STATEMENTS = {
+    "bbox and dates": f"SELECT count(*), count(assets.B1.href) FROM rasteret_collection('big') WHERE {BOX}",
+    "bbox and dates, tile tables": f"SELECT sum(B1_metadata.tile_offsets[1]) FROM rasteret_collection('big') WHERE {BOX}",
+    "points over the world": SAMPLE.format("places"),
+    "points over the world, a month": f"{SAMPLE.format('places')} WHERE datetime >= '2023-06-01' AND datetime < '2023-07-01'",
+    "points in one place": SAMPLE.format("near"),
+}
+
+
+def measure(workspace: Path, points: int) -> None:
+    con = rasteret_sql.connect()
+    con.execute("SET VARIABLE rasteret_workspace = ?", [str(workspace)]).fetchall()
+    con.execute(f"CREATE TABLE places AS SELECT i, random() * 358 - 179 AS lon, random() * 158 - 79 AS lat FROM range({points}) t(i)").fetchall()
+    con.execute(f"CREATE TABLE near AS SELECT i, 10 + random() AS lon, 50 + random() AS lat FROM range({points}) t(i)").fetchall()
+    for label, statement in STATEMENTS.items():
+        for _ in range(2):
+            began = time.monotonic()
+            found = con.execute(statement).fetchall()
+            print(f"{label}: {found[0]} in {time.monotonic() - began:.2f} s, peak {peak_mb():.0f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--points", type=int, default=100)
+    parser.add_argument("--months", type=int, default=24)
+    parser.add_argument("--points", type=int, default=100, help="0: only write")
     parser.add_argument("--keep", type=Path, help="folder of the workspace, kept and used again")
     options = parser.parse_args()
     workspace = options.keep or Path(tempfile.mkdtemp())
@@ -119,24 +139,10 @@ def main() -> None:
         if not (workspace / "big_records").exists():
             make_file(file)
             began = time.monotonic()
-            synthesise(workspace, "big", options.records, file)
+            synthesise(workspace, "big", options.records, options.months, file)
             print(f"written in {time.monotonic() - began:.1f} s, peak {peak_mb():.0f} MB")
-        con = rasteret_sql.connect()
-        con.execute("SET VARIABLE rasteret_workspace = ?", [str(workspace)]).fetchall()
-        con.execute(f"CREATE TABLE places AS SELECT i AS no, (random() * 358 - 179)::DOUBLE AS lon, (random() * 158 - 79)::DOUBLE AS lat FROM range({options.points}) t(i)")
-        con.execute(f"CREATE TABLE near AS SELECT i AS no, 10 + random() AS lon, 50 + random() AS lat FROM range({options.points}) t(i)")
-        where = "bbox.xmin >= 10 AND bbox.xmax <= 11 AND bbox.ymin >= 50 AND bbox.ymax <= 51 AND datetime >= '2023-06-01' AND datetime < '2023-08-01'"
-        for label, statement in (
-            ("bbox and dates", f"SELECT count(*), count(assets.B1.href) FROM rasteret_collection('big') WHERE {where}"),
-            ("bbox and dates, whole rows", f"SELECT count(*) FROM (SELECT B1_metadata.tile_offsets[1] AS x FROM rasteret_collection('big') WHERE {where}) WHERE x > 0"),
-            ("points over the world", "SELECT count(*), count(B1) FROM rasteret_sample('big', places, x := 'lon', y := 'lat')"),
-            ("points over the world, a month", "SELECT count(*), count(B1) FROM rasteret_sample('big', places, x := 'lon', y := 'lat') WHERE datetime >= '2023-06-01' AND datetime < '2023-07-01'"),
-            ("points in one place", "SELECT count(*), count(B1) FROM rasteret_sample('big', near, x := 'lon', y := 'lat')"),
-        ):  # fmt: skip
-            for _ in range(2):
-                began = time.monotonic()
-                found = con.execute(statement).fetchall()
-                print(f"{label}: {found[0]} in {time.monotonic() - began:.2f} s, peak {peak_mb():.0f} MB")
+        if options.points:
+            measure(workspace, options.points)
     finally:
         if options.keep is None:
             shutil.rmtree(workspace)

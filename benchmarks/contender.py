@@ -27,6 +27,8 @@ class Contender(ABC):
     """Distributions whose versions belong beside the numbers."""
     how: ClassVar[str] = ""
     """One line for the table: how it was used."""
+    rule: ClassVar[str] = "fractional"
+    """Which pixels count in zonal statistics: ``fractional`` or ``center``."""
 
     def __init__(self, inputs: Inputs, work: Path) -> None:
         self.inputs = inputs
@@ -46,7 +48,7 @@ class Contender(ABC):
 
     @abstractmethod
     def result(self, raw: Any) -> Any:
-        """The common form of what :meth:`run` gave: uint16 (points, scenes, bands), ``list[Chip]`` or ``list[FileFacts]``. Not timed."""
+        """The common form of what :meth:`run` gave: uint16 (points, scenes, bands), ``list[Chip]``, ``list[FileFacts]`` or the array of :mod:`benchmarks.zonal`. Not timed."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to release
         """Release what :meth:`setup` took."""

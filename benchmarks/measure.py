@@ -62,6 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--url", required=True, help="the benchmark server that serves the archive")
     parser.add_argument("--work", type=Path, help="folder of indexes built with --build")
     parser.add_argument("--build", action="store_true", help="build the contender's index into --work and stop")
+    parser.add_argument("--local", action="store_true", help="read the archive's files themselves; the server is only asked for its counters")
+    parser.add_argument("--reference", type=Path, help="the right statistics, saved by benchmarks.truth (zonal workloads)")
     parser.add_argument("--points", default="uniform")
     parser.add_argument("--order", default="shuffled")
     parser.add_argument("--limit", type=int)
@@ -75,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     kind = contender_class(args.contender)
     for name, value in kind.environ.items():
         os.environ.setdefault(name, value)
-    inputs = load_inputs(args.archive, args.url, args.workload, points=args.points, order=args.order, limit=args.limit)
+    base = str(args.archive) if args.local else args.url
+    inputs = load_inputs(args.archive, base, args.workload, points=args.points, order=args.order, limit=args.limit)
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as fresh:
         # W5 times the making of an index, so it must not find one.
         work = args.work if args.work and args.workload != "W5" else Path(fresh)
@@ -84,17 +87,22 @@ def main(argv: list[str] | None = None) -> None:
 
 def report_of(contender: Any, args: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.workloads import digest
+    from benchmarks.zonal import judge
 
     load, began = os.getloadavg()[0], time.perf_counter()
     if args.build:
         contender.build()
         return {"build_s": time.perf_counter() - began}
     contender.setup()
-    report: dict[str, Any] = {"setup_s": time.perf_counter() - began, "rss_before_bytes": usage()[1], "load": load, "calls": []}
+    report: dict[str, Any] = {"rule": contender.rule, "setup_s": time.perf_counter() - began, "rss_before_bytes": usage()[1], "load": load, "calls": []}
     report["versions"] = {"python": platform.python_version(), **{name: version(name) for name in contender.packages if name in installed()}}
     for call in range(args.calls):
         raw, facts = timed_call(contender, call, args.url)
-        facts["digest"] = digest(contender.inputs, contender.result(raw))
+        result = contender.result(raw)
+        if args.reference:
+            facts["digest"], facts["off"] = judge(result, contender.inputs.ids, args.reference, contender.rule)
+        else:
+            facts["digest"] = digest(contender.inputs, result)
         del raw
         report["calls"].append(facts)
         if facts["wall_s"] > args.slow:

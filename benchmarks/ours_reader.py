@@ -11,15 +11,16 @@ import pyarrow.dataset as ds
 from benchmarks.contender import Contender
 from benchmarks.ours import Ours
 from benchmarks.workloads import Chip
+from benchmarks.zonal import STATISTICS, ZONAL
 
 
 class OursReader(Contender):
     """Records come from the collection that ``ours`` built; the clock covers projecting, windows, masks, reading."""
 
-    workloads: ClassVar[frozenset[str]] = frozenset({"W1", "W2", "W3"})
+    workloads: ClassVar[frozenset[str]] = frozenset({"W1", "W2", "W3", *ZONAL})
     indexed: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = Ours.packages
-    how: ClassVar[str] = "the reader's Python classes (PointReader, read_blocks) on bands from the collection; defaults"
+    how: ClassVar[str] = "the reader's Python classes (PointReader, read_blocks, ZoneReader) on bands from the collection; defaults"
 
     def build(self) -> None:
         Ours(self.inputs, self.work).build()
@@ -37,7 +38,7 @@ class OursReader(Contender):
         assets = table["assets"].combine_chunks()
         parts = [pa.StructArray.from_arrays([assets.field(b), table[f"{b}_metadata"].combine_chunks()], ["asset", "meta"]) for b in bands]
         payload = pa.StructArray.from_arrays([table["crs"].combine_chunks(), *parts], ["crs", *(f"b{i}" for i in range(len(bands)))])
-        self.records = [(ids[name], row) for name, row in zip(table["id"].to_pylist(), bands_of_payload(payload, bands), strict=True)]
+        self.records = [(ids[name], row) for name, row in zip(table["id"].to_pylist(), bands_of_payload(payload, bands), strict=True) if name in ids]
         self.shapes = None if self.inputs.workload == "W1" else np.array(self.inputs.fields, dtype=object)
         shapely.prepare(self.shapes)
 
@@ -45,6 +46,8 @@ class OursReader(Contender):
         from rasteret_sql.reader.engine import Query
 
         with Query(f"call {call}") as query:
+            if self.inputs.workload in ZONAL:
+                return self.zones(query)
             return self.points(query) if self.inputs.workload == "W1" else self.blocks(query)
 
     def points(self, query: Any) -> Any:
@@ -73,8 +76,32 @@ class OursReader(Contender):
                 places.append((scene, number))
         return list(zip(places, requests, read_blocks(requests, query), strict=True))
 
+    def zones(self, query: Any) -> Any:
+        from rasteret_sql.raster.statistics import needs_of, parse_statistics
+        from rasteret_sql.reader.shapes import ZoneShapes
+        from rasteret_sql.reader.zones import ZoneReader, ZoneRequest, ZoneVisit
+
+        bands, statistics = self.inputs.bands, parse_statistics(STATISTICS)
+        uses, kinds = {band: frozenset([band]) for band in bands}, dict.fromkeys(bands, "USMALLINT")
+        request = ZoneRequest(bands, bands, {}, uses, kinds, statistics, needs_of(statistics))
+        every = np.arange(len(self.inputs.ids))
+        visits = [ZoneVisit(found, every, number, number) for number, (_, found) in enumerate(self.records)]
+        return ZoneReader(ZoneShapes(self.shapes, "OGC:CRS84"), request, query, lambda *_: {}).read(visits)
+
+    def numbers(self, rows: Any) -> np.ndarray:
+        inputs = self.inputs
+        out = np.full((len(inputs.ids), len(inputs.scenes), len(inputs.bands), len(STATISTICS)), np.nan)
+        scenes = np.array([scene for scene, _ in self.records])[rows.groups]
+        for b, band in enumerate(inputs.bands):
+            for places, results in rows.results[band]:
+                for s, found in enumerate(results):
+                    out[rows.zones[places], scenes[places], b, s] = np.where(found.valid, found.values, np.nan)
+        return out
+
     def result(self, raw: Any) -> Any:
         inputs = self.inputs
+        if inputs.workload in ZONAL:
+            return self.numbers(raw)
         if inputs.workload == "W1":
             out = np.zeros((len(inputs.ids), len(inputs.scenes), len(inputs.bands)), np.uint16)
             for (scene, _), found in zip(self.records, raw, strict=True):

@@ -23,6 +23,11 @@ CONTENDERS = {
     "rasteret": "benchmarks.peer_rasteret:Rasteret",
     "async-geotiff": "benchmarks.peer_async_geotiff:AsyncGeotiff",
     "odc-stac": "benchmarks.peer_odc_stac:OdcStac",
+    "ours-cached": "benchmarks.ours:OursCached",
+    "exactextract": "benchmarks.peer_zonal:ExactExtract",
+    "sedonadb": "benchmarks.peer_sedonadb:SedonaDB",
+    "rasterstats": "benchmarks.peer_zonal:RasterStats",
+    "rasterio-zonal": "benchmarks.peer_zonal:RasterioZonal",
 }
 
 

@@ -3,7 +3,9 @@
 ========  =======================================================================================================
 W1        100,000 points × every scene × 2 bands: one value per point, scene and band
 W2        200 fields × every scene × 2 bands: the pixels whose centres lie in the field
+W2z       the fields of W2 × every scene × 2 bands: statistics of each
 W3        one chip of 256 × 256 pixels × every scene × 4 bands: the pixels of the bounding window
+W4        1,000 polygons × one scene × 2 bands: statistics of each
 W5        headers of 500 files: size, blocks, type, nodata, CRS, transform
 ========  =======================================================================================================
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 WORKLOADS = {
     "W1": "points x scenes x 2 bands, values",
     "W2": "fields x scenes x 2 bands, pixels inside",
+    "W2z": "fields x scenes x 2 bands, statistics",
     "W3": "one 256 px chip x scenes x 4 bands",
+    "W4": "zones x one scene x 2 bands, statistics",
     "W5": "headers",
 }
 NODATA = 0
@@ -58,7 +62,7 @@ class Inputs:
     lon: np.ndarray
     lat: np.ndarray
     fields: list[shapely.Polygon]
-    """Fields (W2) or the chip (W3) in CRS84."""
+    """Fields (W2, W2z), zones (W4) or the chip (W3) in CRS84."""
     table: Path
     """Parquet of the points, fields or chip."""
     index: Path
@@ -95,10 +99,10 @@ def load_inputs(archive: Path, base: str, workload: str, *, points: str = "unifo
     index = archive / ("headers.parquet" if workload == "W5" else "index.parquet")
     records = pq.read_table(index)
     names = [name for name in records.column_names if name.startswith("B")]
-    bands = {"W1": tuple(names[-2:]), "W2": tuple(names[-2:]), "W3": tuple(names[:4]), "W5": ("B04",)}[workload]
-    rows = records.to_pylist()[: limit if workload == "W5" else None]
+    bands = {"W3": tuple(names[:4]), "W5": ("B04",)}.get(workload, tuple(names[-2:]))
+    rows = records.to_pylist()[: {"W5": limit, "W4": 1}.get(workload)]
     scenes = [Scene(r["id"], r["datetime"], r["proj:epsg"], r["geometry"], {b: f"{base}/{r[b]}" for b in names}) for r in rows]
-    table = archive / {"W1": f"points_{points}_{order}.parquet", "W2": f"fields_{order}.parquet"}.get(workload, "chip.parquet")
+    table = archive / {"W1": f"points_{points}_{order}.parquet", "W3": "chip.parquet", "W4": f"zones_{order}.parquet"}.get(workload, f"fields_{order}.parquet")
     given = pq.read_table(table).slice(0, limit)
     lon = lat = ids = np.empty(0)
     fields: list[shapely.Polygon] = []

@@ -13,7 +13,7 @@ _EVERY_S = 0.1
 
 @contextmanager
 def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """Yields ``tell(done, total)``, or None where nobody would see it. The bar is cleared at the end."""
+    """Yields ``tell(done, total)``, or None where nobody would see it; a total of 0 is not known yet. The bar is cleared at the end."""
     if not wanted or not sys.stderr.isatty():
         yield None
         return
@@ -22,11 +22,15 @@ def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[int, int
     def tell(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last < _EVERY_S and done < total:
+        if now - last < _EVERY_S and (done < total or not total):
             return
         last = now
-        filled = _WIDTH * done // max(total, 1)
         rate = done / max(now - started, 1e-9)
+        if not total:
+            sys.stderr.write(f"\r{label} {done:,}  {rate:,.0f}/s ")
+            sys.stderr.flush()
+            return
+        filled = _WIDTH * done // total
         left = (total - done) / rate if rate else 0.0
         sys.stderr.write(f"\r{label} [{'█' * filled}{'·' * (_WIDTH - filled)}] {done:,}/{total:,}  {rate:,.0f}/s  {left:,.0f} s left ")
         sys.stderr.flush()

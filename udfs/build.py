@@ -10,7 +10,7 @@ import pyarrow as pa
 from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.assets import TableOptions
-from rasteret_sql.collection.build import build_from_table
+from rasteret_sql.collection.build import BuildReport, build_from_table
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.progress import progress_bar
 from rasteret_sql.reader.engine import Query
@@ -28,15 +28,19 @@ def build(arguments: pa.Array, rows: pa.Array) -> pa.Array:
     return pa.array([[dataclasses.asdict(report)] for report in reports])
 
 
-def _build(text: str, rows: pa.ListScalar) -> Any:
-    arguments: dict[str, Any] = json.loads(text)
+def _build(text: str, rows: pa.ListScalar) -> BuildReport:
     values = rows.values
-    if values is None or not len(values):
+    return carry_out(json.loads(text), pa.table({}) if values is None else pa.Table.from_struct_array(values))
+
+
+def carry_out(arguments: dict[str, Any], records: pa.Table) -> BuildReport:
+    """Build what a request says from these records."""
+    if not len(records):
         raise InvalidArgument("the table of records is empty; nothing to build")
     settings = Settings(**arguments["settings"])
     with Query("rasteret_build_from_table", settings, raise_errors=False) as query, progress_bar("headers", settings.progress) as tell:
         return build_from_table(
-            pa.Table.from_struct_array(values),
+            records,
             arguments["name"],
             TableOptions(**arguments["options"]),
             query,

@@ -28,10 +28,11 @@ DATASETS = (
 
 def build(arguments: pa.Array) -> pa.Array:
     """One JSON text per build (:mod:`rasteret_sql.sql.plan_build` writes it); answers with the reports."""
-    return pa.array([[dataclasses.asdict(_build(json.loads(text)))] for text in one_chunk(arguments).to_pylist()])
+    return pa.array([[dataclasses.asdict(carry_out(json.loads(text)))] for text in one_chunk(arguments).to_pylist()])
 
 
-def _build(arguments: dict[str, Any]) -> BuildReport:
+def carry_out(arguments: dict[str, Any]) -> BuildReport:
+    """Build what a request says."""
     settings = Settings(**arguments["settings"])
     with Query(arguments["function"], settings, raise_errors=False) as query, progress_bar("headers", settings.progress) as tell:
         source = StacSource(

@@ -173,7 +173,8 @@ def _asset_column(column: pa.Array) -> tuple[list[str | None], list[int | None]]
     hrefs, samples = (
         pc.struct_field(column, [names.index(name)]).to_pylist() if name in names else [None] * len(column) for name in ("href", "band_index")
     )
-    return [href or None for href in hrefs], samples
+    found: list[int | None] = list(samples)
+    return [href or None for href in hrefs], found
 
 
 def _datetimes(column: pa.ChunkedArray) -> pa.Array:

@@ -165,7 +165,8 @@ def _keys(batch: Batch, done: npt.NDArray[np.int64], rows: pa.Table, whole: npt.
 
 
 def _times(table: pa.Table) -> npt.NDArray[np.int64]:
-    return table["datetime"].cast(pa.timestamp("us")).cast(pa.int64()).fill_null(NO_TIME).to_numpy()
+    times: npt.NDArray[np.int64] = table["datetime"].cast(pa.timestamp("us")).cast(pa.int64()).fill_null(NO_TIME).to_numpy()
+    return times
 
 
 def _subset(assets: AssetTable, rows: Sequence[int]) -> AssetTable:

@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from rasteret_sql.collection.merge import Rows, from_headers, write_files
 from rasteret_sql.collection.source import AssetTable, RecordSource
 from rasteret_sql.collection.stores import parquet_store
 from rasteret_sql.collection.unite import united_schema
-from rasteret_sql.collection.workspace import SUFFIXES, check_name, lock_file, workspace_path
+from rasteret_sql.collection.workspace import SUFFIXES, check_name, generation_of, lock_file, workspace_path
 from rasteret_sql.collection.write import clean_up, has_links, put_in_place, recover, save_failures
 from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError
 from rasteret_sql.reader.engine import Query
@@ -90,6 +91,9 @@ def build_collection(source: RecordSource, name: str, query: Query, *, force: bo
     started = time.monotonic()
     workspace = workspace_path(query.settings.workspace)
     folder = workspace / f"{check_name(name)}_{source.kind}"
+    for other in (workspace / f"{name}{suffix}" for suffix in SUFFIXES):
+        if other != folder and other.exists() and generation_of(other) is None:
+            raise InvalidArgument(f"{name!r} names a folder that was not built here, {other}; choose another name, or remove it")
     with locked(lock_file(workspace, name), f"collection {name!r}", query.deadline, query.engine.cancelled.is_set):
         recover(folder)
         report = _Build(source, name, folder, query, done).run(force=force)
@@ -171,23 +175,23 @@ class _Build:
         """All batches into the journal, the headers of one being read while the source gives the next; returns a digest of what the source said."""
         content = hashlib.blake2b(digest_size=16)
         telling = _Telling(self.done)
-        waiting: tuple[Batch, _Headers] | None = None
+        running: deque[tuple[Batch, _Headers]] = deque()
         try:
             for assets in self.source.batches():
                 self.records += len(assets.ids)
                 batch = prepared(assets, known)
                 self.query.deadline = time.monotonic() + self.query.settings.timeout_s
-                started = start_headers(batch.hrefs, self.query, telling.of(len(batch.hrefs)))
-                if waiting is not None:
-                    self._finish(*waiting, journal, kinds, content.update)
-                waiting = (batch, started)
+                running.append((batch, start_headers(batch.hrefs, self.query, telling.of(len(batch.hrefs)))))
+                if len(running) > 1:
+                    self._finish(*running[0], journal, kinds, content.update)
+                    running.popleft()
             telling.complete = True
-            if waiting is not None:
-                self._finish(*waiting, journal, kinds, content.update)
-        except BaseException:
-            if waiting is not None:
-                waiting[1].cancel()
-            raise
+            while running:
+                self._finish(*running[0], journal, kinds, content.update)
+                running.popleft()
+        finally:
+            for _, headers in running:
+                headers.cancel()
         return content.hexdigest()
 
     def _finish(self, batch: Batch, headers: _Headers, journal: Journal, kinds: Kinds, said: Callable[[bytes], None]) -> None:

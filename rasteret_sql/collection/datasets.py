@@ -48,6 +48,11 @@ class Dataset:
         return bool(self.api)
 
     @property
+    def needs_bbox(self) -> bool:
+        """A public dataset is not taken whole."""
+        return not self.id.startswith("local/")
+
+    @property
     def example(self) -> str:
         """A statement that builds a small part of it."""
         short = self.id.rpartition("/")[2].replace("-", "_")

@@ -85,6 +85,14 @@ def find_dataset(name: str, workspace: str) -> Dataset:
     return known[name]
 
 
+def read_ready_place(name: str, workspace: str) -> str | None:
+    """Path or URL of the read-ready collection that a dataset's id stands for; None for every other name."""
+    if name not in DATASETS and not name.startswith(PREFIX):
+        return None
+    found = datasets(workspace).get(name)
+    return found.collection_url or None if found else None
+
+
 def _absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).expanduser().resolve())
 

@@ -17,27 +17,39 @@ from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import text
 from rasteret_sql.sql.sources import ROW, table_scan
 
+Request = dict[str, Any]
+"""What is to be built, checked, as JSON: of SQL in the statement's text, of Python handed on as it is."""
 _SEARCH = ("bbox", "date_range", "query", "filter", "intersects", "ids", "sort_by", "max_items")
 
 
 def plan_build(arguments: Arguments) -> str:
     """``rasteret_build``: the dataset's descriptor says where and what."""
+    dataset = asked_dataset(arguments)
+    return _statement(dataset_request(arguments, dataset)) if dataset.is_stac else _plan_read_ready(dataset)
+
+
+def asked_dataset(arguments: Arguments) -> Dataset:
+    """The dataset of a call, with name, place and dates as it needs them."""
     wanted = arguments.required("dataset")
     if not isinstance(wanted, str):
         raise InvalidArgument(f"dataset := {shown(wanted)} is not valid; an id in quotes is, such as 'earthsearch/sentinel-2-l2a'")
     dataset = find_dataset(wanted, arguments.settings.workspace)
-    name = _name(arguments)
-    bands = choose_bands(parse_band_map(dataset.bands), arguments.names("bands")) if dataset.is_stac else ()
+    _name(arguments)
     search = _search(arguments, dataset.collection or None)
-    if not dataset.id.startswith("local/") and search.bbox is None:
+    if dataset.needs_bbox and search.bbox is None:
         raise InvalidArgument(f"{dataset.id} is {dataset.coverage}: say where with bbox := [west, south, east, north]{_as_in(dataset)}")
     if dataset.needs_dates and search.interval is None:
         raise InvalidArgument(f"{dataset.id} is a time series ({dataset.dates}): say when with date_range := ['2024-01-01', '..']{_as_in(dataset)}")
-    if not dataset.is_stac:
-        return _plan_read_ready(dataset)
+    return dataset
+
+
+def dataset_request(arguments: Arguments, dataset: Dataset) -> Request:
+    """What to build of a dataset that :func:`asked_dataset` found in a catalogue."""
+    bands = choose_bands(parse_band_map(dataset.bands), arguments.names("bands"))
+    search = _search(arguments, dataset.collection or None)
     every = arguments.get("bands") is not None and dataset.id.startswith("local/")
     place = api_root(dataset, arguments.settings.stac_endpoints)
-    return _statement(arguments, name, place, search, bands, label=dataset.id, every_band=every, url_rewrite=dict(dataset.url_rewrite))
+    return _request(arguments, place, search, bands, label=dataset.id, every_band=every, url_rewrite=dict(dataset.url_rewrite))
 
 
 def _plan_read_ready(dataset: Dataset) -> str:
@@ -45,15 +57,20 @@ def _plan_read_ready(dataset: Dataset) -> str:
     where = redact(dataset.collection_url)
     if "://" in where:
         raise InvalidArgument(f"{dataset.id} is a collection built already, at {where}; opening collections on object storage is not available yet")
-    raise InvalidArgument(f"{dataset.id} is a collection built already: read it by its path, as in FROM rasteret_collection('{where}')")
+    raise InvalidArgument(f"{dataset.id} is a collection built already: read it by this name, as in FROM rasteret_collection('{dataset.id}')")
 
 
 def plan_build_from_stac(arguments: Arguments) -> str:
     """``rasteret_build_from_stac``: any API, any static catalogue."""
+    return _statement(stac_request(arguments))
+
+
+def stac_request(arguments: Arguments) -> Request:
+    """What to build from an API or a static catalogue."""
     place = arguments.required("api")
     if not isinstance(place, str) or not place.strip():
         raise InvalidArgument(f"api := {shown(place)} is not valid; the URL of a STAC API or the URL or path of a catalog.json is")
-    name = _name(arguments)
+    _name(arguments)
     mapping = arguments.mapping("band_map", str)
     if not mapping:
         raise InvalidArgument("band_map is missing; give the asset of each band, such as {'B04': 'red', 'NIR': 'image[3]'}")
@@ -61,9 +78,7 @@ def plan_build_from_stac(arguments: Arguments) -> str:
     search = _search(arguments, arguments.name("collection", "the id of a collection in quotes"))
     if not (search.conditions.keys() - {"collection", "sort_by"}) and place.startswith(("http://", "https://")) and not place.endswith(".json"):
         raise InvalidArgument(f"{redact(place)} may hold millions of items: narrow the search with bbox, date_range, intersects, ids or max_items")
-    return _statement(
-        arguments, name, place, search, bands, label=redact(place), every_band=True, url_rewrite=arguments.mapping("url_rewrite", str) or {}
-    )
+    return _request(arguments, place, search, bands, label=redact(place), every_band=True, url_rewrite=arguments.mapping("url_rewrite", str) or {})
 
 
 def plan_datasets(arguments: Arguments) -> str:
@@ -72,6 +87,15 @@ def plan_datasets(arguments: Arguments) -> str:
 
 def plan_build_from_table(arguments: Arguments) -> str:
     """``rasteret_build_from_table``: the whole table goes to one call."""
+    return f"""
+SELECT unnest(u, recursive := true) FROM (
+  SELECT unnest(__rasteret_build({text(json.dumps(table_request(arguments)))}, coalesce(rows, []))) AS u
+  FROM (SELECT list({ROW}) AS rows FROM {table_scan(arguments.required("records"))} AS {ROW})
+)"""
+
+
+def table_request(arguments: Arguments) -> Request:
+    """What to build from a table, but for the table itself."""
     name = _name(arguments)
     source = arguments.required("records")
     options = {
@@ -82,12 +106,7 @@ def plan_build_from_table(arguments: Arguments) -> str:
         "band_codes": arguments.names("band_codes"),
         "url_rewrite": arguments.mapping("url_rewrite", str) or {},
     }
-    request = {"name": name, "source": str(source), "options": options, "force": arguments.flag("force"), "settings": asdict(arguments.settings)}
-    return f"""
-SELECT unnest(u, recursive := true) FROM (
-  SELECT unnest(__rasteret_build({text(json.dumps(request))}, coalesce(rows, []))) AS u
-  FROM (SELECT list({ROW}) AS rows FROM {table_scan(source)} AS {ROW})
-)"""
+    return {"name": name, "source": str(source), "options": options, "force": arguments.flag("force"), "settings": asdict(arguments.settings)}
 
 
 def _name(arguments: Arguments) -> str:
@@ -105,9 +124,8 @@ def _as_in(dataset: Dataset) -> str:
     return f"; for example {dataset.example}" if dataset.example_bbox else ""
 
 
-def _statement(
+def _request(
     arguments: Arguments,
-    name: str,
     place: str,
     search: Search,
     bands: Sequence[BandRef],
@@ -115,14 +133,13 @@ def _statement(
     label: str,
     every_band: bool,
     url_rewrite: dict[str, str],
-) -> str:
-    """One call of the function that builds; the search travels as JSON that reads back as itself."""
-    conditions: dict[str, Any] = search.conditions
+) -> Request:
+    """All that the function that builds wants to know, as JSON has it; the search reads back as itself."""
     request = {
         "function": arguments.function,
-        "name": name,
+        "name": _name(arguments),
         "place": place,
-        "search": conditions,
+        "search": search.conditions,
         "bands": [[ref.band, ref.key, ref.sample] for ref in bands],
         "label": label,
         "every_band": every_band,
@@ -130,4 +147,9 @@ def _statement(
         "force": arguments.flag("force"),
         "settings": asdict(arguments.settings),
     }
-    return f"SELECT unnest(u, recursive := true) FROM (SELECT unnest(__rasteret_build_stac({text(json.dumps(plain(request)))})) AS u)"
+    return {name: plain(value) for name, value in request.items()}
+
+
+def _statement(request: Request) -> str:
+    """One call of the function that builds."""
+    return f"SELECT unnest(u, recursive := true) FROM (SELECT unnest(__rasteret_build_stac({text(json.dumps(request))})) AS u)"

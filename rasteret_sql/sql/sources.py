@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.build import index_files
+from rasteret_sql.collection.registry import read_ready_place
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import Collection, collection_names, find_collection, open_collection
 from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near, redact
@@ -126,6 +127,7 @@ def records_of(source: Any, settings: Settings, crs: str | None = None) -> Recor
     found = find_collection(source, settings.workspace)
     if found is not None:
         return _on_disk(found)
+    source = read_ready_place(source, settings.workspace) or source
     if _is_tiff(source):
         return _on_disk(_bare_files([source], settings, crs))
     if _is_path(source):

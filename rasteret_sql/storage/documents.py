@@ -32,6 +32,7 @@ _STALL_S = 30.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _MESSAGE_KEYS = ("description", "detail", "message", "title", "error", "code")
+_HEADERS = "; headers for a host are given with rasteret_sql.http_headers or RASTERET_HTTP_HEADERS"
 _URL_QUERY = re.compile(r"(https?://[^\s\"'?<>]+)\?[^\s\"'<>]*")
 
 
@@ -153,7 +154,7 @@ async def _request(network: Network, request: DocumentRequest, received: list[in
         if status in RETRIED_STATUS:
             raise TransientError(_saying(status, data), parse_retry_after(response.headers.get("Retry-After")))
         if not 200 <= status < 300:
-            hint = header_hint(request.url) if status in {401, 403} else ""
+            hint = "" if status not in {401, 403} or headers_for(request.url) else header_hint(request.url) or _HEADERS
             raise RefusedError(f"{_saying(status, data)}{hint}", request.place, status)
         return Document(request.url, _parsed(data, request))
 

@@ -101,7 +101,7 @@ def test_what_a_killed_build_of_other_parameters_left_is_cleaned(con, folder, wo
 
 @pytest.mark.parametrize("linked", [True, False])
 def test_a_query_that_has_begun_keeps_its_collection(folder, workspace, tmp_path, monkeypatch, linked):
-    """A result streams out of the old collection while it is rebuilt twice: the old rows, to the last. Without hard links it fails instead."""
+    """A result streams out of the old collection while it is rebuilt twice: the old rows, to the last. Without hard links it may fail, but never mixes."""
     if not linked:
         monkeypatch.setattr("rasteret_sql.collection.build.has_links", lambda _: False)
     build = "FROM rasteret_build_from_table('{}', name := 'c', href_column := 'href', force := true)"
@@ -111,17 +111,18 @@ def test_a_query_that_has_begun_keeps_its_collection(folder, workspace, tmp_path
         reader.execute("SET threads = 1").fetchall()
         reader.execute("SET streaming_buffer_size = '1KB'").fetchall()
         builder.execute(build.format(table_of(tmp_path / "one.parquet", server, 240))).fetchall()
-        batches = reader.execute("SELECT id, label, b1_metadata FROM rasteret_collection(c)").fetch_record_batch(10)
-        found = [batches.read_next_batch()]
+        begun = reader.execute("SELECT id, label, b1_metadata FROM rasteret_collection(c), range(500)")
+        found = begun.fetchmany(10)
         for label in ("two", "three"):
             builder.execute(build.format(table_of(tmp_path / f"{label}.parquet", server, 120, label))).fetchall()
-        if linked:
-            table = pa.Table.from_batches([*found, *batches])
-            assert (len(table), table["label"].unique().to_pylist()) == (240, ["one"])
-            assert reader.execute("SELECT label, count(*) FROM rasteret_collection(c) GROUP BY label").fetchall() == [("three", 120)]
+        try:
+            found += begun.fetchall()
+        except duckdb.Error as error:  # DuckDB 1.5 opens files when it comes to them
+            assert not linked
+            assert "part-0-" in str(error)
         else:
-            with pytest.raises((pa.ArrowException, OSError, duckdb.Error), match="part-0-"):
-                list(batches)
+            assert (len(found), {label for _, label, *_ in found}) == (240 * 500, {"one"})
+        assert reader.execute("SELECT label, count(*) FROM rasteret_collection(c) GROUP BY label").fetchall() == [("three", 120)]
 
 
 def test_readers_never_fail_while_builds_go_on(folder, workspace, tmp_path):

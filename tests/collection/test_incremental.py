@@ -146,7 +146,9 @@ def test_other_parameters_make_another_collection(con, server):
 def test_failures_are_retried_and_only_they(con, folder):
     with FaultyServer((folder / "0.tif").read_bytes()) as server:
         server.script("/bad.tif", forever=status(404))
-        table = pa.table({"id": ["a", "b"], "one": [server.url("/a.tif"), server.url("/b.tif")], "two": [server.url("/bad.tif"), server.url("/d.tif")]})
+        table = pa.table(
+            {"id": ["a", "b"], "one": [server.url("/a.tif"), server.url("/b.tif")], "two": [server.url("/bad.tif"), server.url("/d.tif")]}
+        )
         options = "band_columns := {'one': 'one', 'two': 'two'}"
         first = build(con, table, options)
         assert (first["records"], first["failed"]) == (2, 1)

@@ -134,6 +134,7 @@ def test_properties_keep_their_names_and_kinds(catalogue):
         "Year": 2021,
         "x_metadata": 1,
         "proj:shape": [1, 2],
+        "datetime_of_delivery": "later",
         "none": None,
         "big": 10**400,
     }
@@ -145,6 +146,7 @@ def test_properties_keep_their_names_and_kinds(catalogue):
     assert [str(record[name]) for name in ("created", "updated", "expires")] == ["2024-01-02 03:04:05.678000", "2024-01-02 03:04:05", "None"]
     assert (record["id"], record["stac:id"], record["stac:Year"], record["x_metadata_"]) == ("i0", "mine", 2021.0, 1.0)
     assert (record["year"], record["month"]) == (2024, 1)
+    assert record["datetime_of_delivery"] == "later"
     assert not {"none", "proj:shape"} & set(record)
     assert record["big"].startswith("1000")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
+from pathlib import Path
 
 import pytest
 
@@ -57,10 +58,14 @@ def test_a_catalogue_is_listed_built_and_taken_off(con, workspace, catalogue):
     assert listed(con) == []
 
 
-def test_a_built_collection_is_named_by_its_path(con, workspace, tmp_path):
+def test_a_built_collection_is_read_by_its_new_name(con, workspace, tmp_path, catalogue):
+    built = one(con, f"FROM rasteret_build_from_stac('{catalogue}', 'c', name := 'x', band_map := {{'B4': 'red'}})")["path"]
+    Path(built).rename(tmp_path / "somewhere")
     register_local("built", tmp_path / "somewhere", workspace=str(workspace))
+    assert one(con, "SELECT id FROM rasteret_collection('local/built')") == {"id": "i"}
+    assert refused(con, "FROM rasteret_collection('local/bilt')").startswith("rasteret_collection: no collection 'local/bilt'")
     assert refused(con, "FROM rasteret_build('local/built', name := 'x')") == (
-        f"rasteret_build: local/built is a collection built already: read it by its path, as in FROM rasteret_collection('{tmp_path}/somewhere')"
+        "rasteret_build: local/built is a collection built already: read it by this name, as in FROM rasteret_collection('local/built')"
     )
     register_local("cloud", "s3://bucket/collection?token=hush", workspace=str(workspace))
     said = refused(con, "FROM rasteret_build('local/cloud', name := 'x')")

@@ -90,11 +90,11 @@ def test_retry_after_is_obeyed():
         (Reply({"code": "NotFoundError", "description": "Collection x does not exist."}, 404), "HTTP 404: Collection x does not exist."),
         (Reply({"detail": "Invalid filter:  --> 1:19\n  |\n"}, 400), "HTTP 400: Invalid filter: --> 1:19 |"),
         (Reply({"detail": [{"loc": ["body", "datetime"], "msg": "too short"}]}, 422), "HTTP 422: body.datetime: too short"),
-        (Reply({"message": "Forbidden"}, 403), "HTTP 403: Forbidden"),
+        (Reply({"message": "Forbidden"}, 403), f"HTTP 403: Forbidden{documents._HEADERS}"),
         (Reply({"error": {"message": "no"}}, 400), "HTTP 400: no"),
         (Reply(b"<html><body>Bad\nGateway</body></html>", 400), "HTTP 400"),
         (Reply(b"see http://h/x?sig=hush&a=1 please", 400), "HTTP 400: see http://h/x please"),
-        (Reply(b"", 401), "HTTP 401"),
+        (Reply(b"", 401), f"HTTP 401{documents._HEADERS}"),
     ],
 )
 def test_what_the_server_says_is_passed_on(reply, said):

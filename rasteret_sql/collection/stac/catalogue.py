@@ -17,7 +17,7 @@ from rasteret_sql.storage import loop
 from rasteret_sql.storage.documents import Document, DocumentRequest, fetch_documents
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_ITEM_SEARCH = re.compile(r"https://api\.stacspec\.org/v[^/]+/item-search")
+_ITEM_SEARCH = re.compile(r"https://api\.stacspec\.org/v[^/]+/item-search(#.*)?")
 
 
 @dataclass(frozen=True, slots=True)

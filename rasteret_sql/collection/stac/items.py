@@ -15,7 +15,7 @@ from rasteret_sql.collection.assets import rewrite
 from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX
 from rasteret_sql.collection.source import AssetTable, Declared
 from rasteret_sql.collection.stac.bands import BandRef, asset_of, declared, declared_crs, not_geotiff
-from rasteret_sql.collection.stac.catalogue import is_url, links, resolve
+from rasteret_sql.collection.stac.catalogue import resolve
 from rasteret_sql.collection.stac.place import parse_time
 from rasteret_sql.collection.stac.search import item_datetime, members
 
@@ -23,8 +23,6 @@ TIMES = ("start_datetime", "end_datetime", "created", "updated", "published", "u
 """Properties that are times by STAC's common metadata."""
 _TAKEN = frozenset(CONTRACT) | {"collection"}
 _LARGEST = sys.float_info.max
-_LEFT_OUT = ("datetime", "proj:")
-"""``datetime`` is a column of its own; of the projection the files' headers know better."""
 
 
 @dataclass(slots=True)
@@ -49,8 +47,7 @@ class Batch:
     _properties: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, item: Mapping[str, Any], place: str) -> None:
-        """One item, found in the document at ``place``; items of an API are at home where their ``self`` link says."""
-        base = next((str(link["href"]) for link in links(item) if link.get("rel") == "self" and is_url(link["href"]) and is_url(place)), place)
+        """One item; relative hrefs in it start at ``place``."""
         properties = members(item, "properties")
         self.ids.append(str(item["id"]))
         self.keys.update(dict.fromkeys(members(item, "assets")))
@@ -61,7 +58,7 @@ class Batch:
         crs: str | None = None
         for ref in self.bands:
             asset = asset_of(item, ref.key)
-            href = None if asset is None else rewrite(resolve(asset["href"], base), self.rewrites)
+            href = None if asset is None else rewrite(resolve(asset["href"], place), self.rewrites)
             self._hrefs.setdefault(ref.band, []).append(href)
             self._declared.setdefault(ref.band, []).append(None if asset is None else declared(item, asset, ref.sample))
             if asset is not None:
@@ -93,8 +90,8 @@ def _kept(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The properties that become columns. A name of the contract gets ``stac:`` in front; one that would look like a band's metadata ``_`` behind."""
     kept = {}
     for name, value in properties.items():
-        if value is None or name.startswith(_LEFT_OUT) or not name or "\0" in name:
-            continue
+        if value is None or name == "datetime" or name.startswith("proj:") or not name or "\0" in name:
+            continue  # the time is a column of its own; of the projection the files' headers know better
         column = f"stac:{name}" if name.lower() in _TAKEN else f"{name}_" if name.lower().endswith(METADATA_SUFFIX) else name
         kept[column] = value
     return kept

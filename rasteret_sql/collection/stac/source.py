@@ -9,7 +9,7 @@ from typing import Any
 from rasteret_sql.collection.source import BATCH_RECORDS, AssetTable
 from rasteret_sql.collection.stac.api import collection_hint, search_api
 from rasteret_sql.collection.stac.bands import BandRef
-from rasteret_sql.collection.stac.catalogue import Reader, Root, open_root
+from rasteret_sql.collection.stac.catalogue import Reader, Root, is_url, links, open_root
 from rasteret_sql.collection.stac.items import Batch
 from rasteret_sql.collection.stac.search import Json, Search
 from rasteret_sql.collection.stac.static import search_static
@@ -73,12 +73,17 @@ class StacSource:
 
 
 def _pages(root: Root, search: Search, reader: Reader) -> Iterator[list[tuple[Json, str]]]:
-    """Pages of items, each with the place it was found at."""
+    """Pages of items, each with the place that relative hrefs in it start at."""
     if not root.is_api:
         yield from search_static(root, search, reader)
         return
     for page in search_api(root, search, reader):
-        yield [(item, root.document.url) for item in page]
+        yield [(item, _home(item, root)) for item in page]
+
+
+def _home(item: Json, root: Root) -> str:
+    """Where an API's item is at home: its ``self`` link says it, for the answer it came in is a search's."""
+    return next((link["href"] for link in links(item) if link.get("rel") == "self" and is_url(link["href"])), root.document.url)
 
 
 def check_bands(batch: Batch, *, every: bool) -> None:
