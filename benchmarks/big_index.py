@@ -36,6 +36,7 @@ from rasteret_sql.collection.unite import united_schema
 from rasteret_sql.collection.write import put_in_place
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.headers import read_headers
+from rasteret_sql.settings import Settings
 
 BLOCK = 10_000
 SIDE = 0.1
@@ -51,7 +52,7 @@ def make_file(path: Path) -> None:
 
 def synthesise(workspace: Path, name: str, records: int, months: int, file: Path) -> None:
     """Records at random places and times, in random order, as a build would leave them."""
-    query = Query("synthesis", rasteret_sql.settings.Settings(workspace=str(workspace)))
+    query = Query("synthesis", Settings(workspace=str(workspace)))
     header = read_headers([str(file)], query)[0]
     kinds = Kinds()
     folder = workspace / f"{name}_records"

@@ -94,7 +94,13 @@ def report_of(contender: Any, args: argparse.Namespace) -> dict[str, Any]:
         contender.build()
         return {"build_s": time.perf_counter() - began}
     contender.setup()
-    report: dict[str, Any] = {"rule": contender.rule, "setup_s": time.perf_counter() - began, "rss_before_bytes": usage()[1], "load": load, "calls": []}
+    report: dict[str, Any] = {
+        "rule": contender.rule,
+        "setup_s": time.perf_counter() - began,
+        "rss_before_bytes": usage()[1],
+        "load": load,
+        "calls": [],
+    }
     report["versions"] = {"python": platform.python_version(), **{name: version(name) for name in contender.packages if name in installed()}}
     for call in range(args.calls):
         raw, facts = timed_call(contender, call, args.url)

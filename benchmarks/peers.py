@@ -172,7 +172,7 @@ class RasterioThreads(Contender):
                 continue
             row, col, rows, cols = window
             mask = None
-            if self.inputs.workload == "W2":
+            if self.inputs.workload != "W3":
                 mask = self.features.geometry_mask([field], (rows, cols), transform @ self.rasterio.Affine.translation(col, row))
             found.append(((row // tall, col // wide), (int(number), window, mask)))
         return [member for _, member in sorted(found, key=lambda f: f[0])]

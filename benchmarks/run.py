@@ -27,9 +27,15 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-pool", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
+PIXEL_CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-pool", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
+ZONAL_CONTENDERS = ("ours", "ours-reader", "ours-cached", "exactextract", "sedonadb", "rasterstats", "rasterio-zonal")
+CONTENDERS = tuple(dict.fromkeys((*PIXEL_CONTENDERS, *ZONAL_CONTENDERS)))
 """The keys of ``benchmarks.peers.CONTENDERS``. This process imports nothing large: a child's peak memory begins at its parent's size."""
 WORKLOADS = ("W1", "W2", "W3", "W5")
+ZONAL = ("W4", "W2z")
+"""As in ``benchmarks.zonal``."""
+ORDERED = ("W1", "W2", *ZONAL)
+"""Workloads whose rows have an order."""
 UNSUPPORTED = {
     ("ours-reader", "W5"),
     ("rasterio-pool", "W1"),
@@ -37,8 +43,9 @@ UNSUPPORTED = {
     ("rasterio-pool", "W5"),
     ("odc-stac", "W1"),
     ("odc-stac", "W5"),
+    ("ours-cached", "W2z"),
 }
-INDEXED = ("ours", "ours-reader", "rasteret")
+INDEXED = ("ours", "ours-reader", "ours-cached", "rasteret")
 BYTES_SLACK = 1.03
 
 
@@ -49,12 +56,18 @@ class Case:
     contender: str
     workload: str
     order: str
+    source: str = "http"
+    """``local``: the files themselves."""
     runs: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
 
     @property
     def key(self) -> str:
         return f"{self.workload}/{self.order}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}{'' if self.source == 'http' else ' local'}"
 
 
 class Bench:
@@ -64,6 +77,7 @@ class Bench:
         self.args = args
         self.url = url
         self.work = work
+        self.built: set[tuple[str, str]] = set()
 
     def python(self, contender: str) -> str:
         return str(self.args.python if contender.startswith("ours") else self.args.peer_python)
@@ -88,16 +102,27 @@ class Bench:
         return ["--points", self.args.points, "--order", order, *limit]
 
     def truth(self, workload: str, order: str) -> dict[str, Any]:
-        return self.child(str(self.args.peer_python), "truth", str(self.args.archive), workload, *self.variant(order))
+        return self.child(
+            str(self.args.peer_python), "truth", str(self.args.archive), workload, *self.variant(order), *self.reference("--save", workload, order)
+        )
+
+    def reference(self, option: str, workload: str, order: str) -> list[str]:
+        """Where the right statistics of a zonal workload are."""
+        return [option, str(self.work / f"{workload}-{order}.npz")] if workload in ZONAL else []
 
     def measure(self, case: Case, *more: str) -> dict[str, Any]:
-        words = [case.contender, case.workload, "--archive", str(self.args.archive), "--url", self.url, "--work", str(self.work)]
+        words = [case.contender, case.workload, "--archive", str(self.args.archive), "--url", self.url, "--work", str(self.work / case.source)]
+        more = (*self.reference("--reference", case.workload, case.order), *(["--local"] if case.source == "local" else []), *more)
         return self.child(self.python(case.contender), "measure", *words, *self.variant(case.order), "--slow", str(self.args.slow), *more)
 
-    def build(self, contender: str) -> str | None:
-        """Make the contender's index of the scenes; the complaint if that fails."""
+    def build(self, contender: str, source: str) -> str | None:
+        """Make the contender's index of the scenes; the complaint if that fails. Those of one family share theirs."""
+        family = contender.partition("-")[0]
+        if (family, source) in self.built:
+            return None
         try:
-            self.measure(Case(contender, "W3", "shuffled"), "--build")
+            self.measure(Case(family, "W3", "shuffled", source), "--build")
+            self.built.add((family, source))
         except RuntimeError as error:
             return f"index: {error}"
         return None
@@ -119,24 +144,26 @@ def serving(args: argparse.Namespace):
 
 def run_all(args: argparse.Namespace) -> dict[str, Any]:
     cases = [
-        Case(contender, workload, order)
+        Case(contender, workload, order, source)
         for workload in args.workloads
-        for order in (args.orders if workload in ("W1", "W2") else ["shuffled"])
+        for source in args.sources
+        for order in (args.orders if workload in ORDERED else ["shuffled"])
         for contender in args.contenders
-        if (contender, workload) not in UNSUPPORTED
+        if (contender, workload) not in UNSUPPORTED and contender in (ZONAL_CONTENDERS if workload in ZONAL else PIXEL_CONTENDERS)
     ]
     with serving(args) as url, tempfile.TemporaryDirectory(prefix="benchmark-") as work:
         bench = Bench(args, url, Path(work))
         truths = {case.key: bench.truth(case.workload, case.order) for case in {case.key: case for case in cases}.values()}
-        broken = {contender: bench.build(contender) for contender in args.contenders if contender in INDEXED and set(args.workloads) != {"W5"}}
         for case in cases:
-            case.error = broken.get(case.contender) if case.workload != "W5" else None
+            if case.contender in INDEXED and case.workload != "W5":
+                case.error = bench.build(case.contender, case.source)
+        names = dict.fromkeys(case.name for case in cases)
         for number in range(args.runs):
-            for key, truth in truths.items():
-                turn = [case for case in cases if case.key == key and case.error is None and not slow(case, args.slow)]
+            for name in names:
+                turn = [case for case in cases if case.name == name and case.error is None and not slow(case, args.slow)]
                 for case in turn[number % max(len(turn), 1) :] + turn[: number % max(len(turn), 1)]:
-                    one_run(bench, case, truth)
-                    print(f"run {number + 1}  {case.key:13} {case.contender:15} {brief(case)}", file=sys.stderr, flush=True)
+                    one_run(bench, case, truths[case.key])
+                    print(f"run {number + 1}  {name:19} {case.contender:15} {brief(case)}", file=sys.stderr, flush=True)
     return {"meta": meta(args), "truth": truths, "results": [summary(case, truths[case.key]) for case in cases]}
 
 
@@ -146,8 +173,9 @@ def one_run(bench: Bench, case: Case, truth: dict[str, Any]) -> None:
     except RuntimeError as error:
         case.error = str(error)
         return
-    if any(call["digest"] != truth["digest"] for call in run["calls"]):
-        case.error = "WRONG: pixels differ from rasterio's"
+    wrong = next((call["digest"] for call in run["calls"] if call["digest"] != truth["digest"]), None)
+    if wrong:
+        case.error = f"WRONG: {wrong}" if case.workload in ZONAL else "WRONG: pixels differ from rasterio's"
     case.runs.append(run)
 
 
@@ -172,7 +200,8 @@ def median(case: Case, call: int, name: str) -> float | None:
 
 def summary(case: Case, truth: dict[str, Any]) -> dict[str, Any]:
     """Medians of a case, and whether it kept to the least that must be read."""
-    found: dict[str, Any] = {"contender": case.contender, "workload": case.workload, "order": case.order, "error": case.error, "runs": len(case.runs)}
+    about = {name: getattr(case, name) for name in ("contender", "workload", "order", "source", "error")}
+    found: dict[str, Any] = {**about, "runs": len(case.runs)}
     if case.error:
         return found
     names = ("wall_s", "cpu_s", "rss_bytes", "requests", "bytes", "connections", "server_cpu_s")
@@ -183,6 +212,8 @@ def summary(case: Case, truth: dict[str, Any]) -> dict[str, Any]:
     found["load"] = statistics.median(run["load"] for run in case.runs)
     found["walls"] = [round(run["calls"][0]["wall_s"], 4) for run in case.runs]
     found["versions"] = case.runs[-1]["versions"]
+    found["rule"] = case.runs[-1]["rule"]
+    found["off"] = case.runs[-1]["calls"][-1].get("off")
     most = truth["files"] if case.workload == "W5" else truth["tiles"]
     found["within_requests"] = found["first"]["requests"] <= most
     found["within_bytes"] = case.workload == "W5" or found["first"]["bytes"] <= BYTES_SLACK * truth["bytes"]
@@ -195,22 +226,30 @@ def meta(args: argparse.Namespace) -> dict[str, Any]:
     return {**about, **{name: getattr(args, name) for name in names}, "archive": json.loads((args.archive / "archive.json").read_text())}
 
 
+def groups(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """(name, key of its truth, results) of each workload, order and source, in the order they ran."""
+    by: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for result in found["results"]:
+        by.setdefault((f"{result['workload']}/{result['order']}", result.get("source", "http")), []).append(result)
+    return [(key if source == "http" else f"{key} {source}", key, rows) for (key, source), rows in by.items()]
+
+
 def table(found: dict[str, Any]) -> str:
     """The results as text, fastest first in each workload; ``x`` is the time relative to ours, or to the fastest where ours did not run."""
-    head = f"{'workload':13} {'contender':15} {'wall s':>8} {'x':>6} {'CPU s':>7} {'RSS MB':>7} {'requests':>8} {'MB':>7} {'2nd s':>7}  notes"
+    head = f"{'workload':19} {'contender':15} {'wall s':>8} {'x':>6} {'CPU s':>7} {'RSS MB':>7} {'requests':>8} {'MB':>7} {'2nd s':>7}  notes"
     lines = [head, "-" * len(head)]
-    for key, truth in found["truth"].items():
-        rows = [r for r in found["results"] if f"{r['workload']}/{r['order']}" == key]
+    for name, key, rows in groups(found):
+        truth = found["truth"][key]
         good = sorted((r for r in rows if not r["error"]), key=lambda r: r["first"]["wall_s"])
         base = next((r for r in good if r["contender"] == "ours"), good[0] if good else None)
         for r in good:
             f, notes = r["first"], [] if r["within_requests"] and r["within_bytes"] else ["more than the tiles need"]
             sizes = f"{f['rss_bytes'] / 1e6:7.0f} {f['requests']:8.0f} {f['bytes'] / 1e6:7.0f} {seconds(r['second']['wall_s']):>7}"
             times = f"{f['wall_s']:8.2f} {f['wall_s'] / base['first']['wall_s']:6.1f} {f['cpu_s']:7.2f}"
-            lines.append(f"{key:13} {r['contender']:15} {times} {sizes}  {', '.join(notes)}".rstrip())
-        lines += [f"{key:13} {r['contender']:15} {r['error']}" for r in rows if r["error"]]
+            lines.append(f"{name:19} {r['contender']:15} {times} {sizes}  {', '.join(notes)}".rstrip())
+        lines += [f"{name:19} {r['contender']:15} {r['error']}" for r in rows if r["error"]]
         least = f"{truth['files']} files, {truth['tiles']} tiles, {truth['bytes'] / 1e6:.0f} MB"
-        lines += [f"{key:13} (the least: {least})", ""]
+        lines += [f"{key:19} (the least: {least})", ""]
     return "\n".join(lines)
 
 
@@ -228,9 +267,10 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--archive", type=Path, default=HERE / "data", help="made by python -m benchmarks.archive (default benchmarks/data)")
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="see benchmarks/workloads.py")
+    parser.add_argument("--workloads", nargs="+", choices=(*WORKLOADS, *ZONAL), default=list(WORKLOADS), help="see benchmarks/workloads.py")
+    parser.add_argument("--sources", nargs="+", choices=("http", "local"), default=["http"], help="local: the contenders read the files themselves")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["ours", "rasterio"])
-    parser.add_argument("--orders", nargs="+", choices=("shuffled", "sorted"), default=["shuffled"], help="row order of points and fields (W1, W2)")
+    parser.add_argument("--orders", nargs="+", choices=("shuffled", "sorted"), default=["shuffled"], help="row order of points, fields and zones")
     parser.add_argument("--points", choices=("uniform", "clustered"), default="uniform", help="which points (W1)")
     parser.add_argument("--limit", type=int, help="only the first so many points, fields or headers")
     parser.add_argument("--runs", type=int, default=3, help="fresh processes per contender and workload; medians are kept (default 3)")

@@ -1,8 +1,9 @@
-"""What is right, and the least that must be read, computed plainly from the files: whole bands with rasterio, tile sizes with tifffile.
+"""What is right, and the least that must be read, computed plainly from the files: whole bands with rasterio, tile sizes with tifffile, zonal statistics
+by exact coverage with exactextract.
 
     python -m benchmarks.truth benchmarks/data W1 --points uniform
 
-Nothing here is shared with a contender but the inputs and the digest.
+Nothing here is shared with a contender but the inputs and the digest; of zonal statistics also exactextract, which its own rows cannot fail.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tifffile
 from pyproj import Transformer
 
 from benchmarks.workloads import WORKLOADS, Chip, FileFacts, Inputs, digest, load_inputs
+from benchmarks.zonal import STATISTICS, ZONAL, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +101,74 @@ def true_chips(inputs: Inputs) -> tuple[list[Chip], int, int]:
     return chips, tiles, nbytes
 
 
+@dataclass(frozen=True)
+class ZoneMasks:
+    """Zones on one grid: polygons in its CRS, the pixels whose centres are inside, and the tiles that exact coverage needs."""
+
+    polygons: list[shapely.Geometry]
+    centres: list[tuple[slice, slice, np.ndarray] | None]
+    tiles: np.ndarray
+
+
+def zone_masks(inputs: Inputs, epsg: int, path: str) -> ZoneMasks:
+    import geopandas
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
+
+    project = transformer(epsg)
+    polygons = [shapely.transform(f, lambda x, y: project.transform(x, y), interleaved=False) for f in inputs.fields]
+    sizes, tile = tile_sizes(path)
+    tiles = np.zeros(sizes.shape, bool)
+    centres: list[tuple[slice, slice, np.ndarray] | None] = []
+    with rasterio.open(path) as dataset:
+        for polygon in polygons:
+            left, bottom, right, top = polygon.bounds
+            (c0, r0), (c1, r1) = ~dataset.transform * (left, top), ~dataset.transform * (right, bottom)
+            c0, r0 = max(int(np.floor(c0)), 0), max(int(np.floor(r0)), 0)
+            c1, r1 = min(int(np.ceil(c1)), dataset.width), min(int(np.ceil(r1)), dataset.height)
+            if c0 >= c1 or r0 >= r1:
+                centres.append(None)
+                continue
+            shift = dataset.transform @ rasterio.Affine.translation(c0, r0)
+            outside = rasterio.features.geometry_mask([polygon], (r1 - r0, c1 - c0), shift, all_touched=False)
+            centres.append((slice(r0, r1), slice(c0, c1), ~outside))
+        everywhere = NumPyRasterSource(np.ones(dataset.shape, np.uint8), *dataset.bounds, srs_wkt=dataset.crs.to_wkt())
+        width = dataset.width
+    frame = geopandas.GeoDataFrame({"id": np.arange(len(polygons))}, geometry=polygons, crs=epsg)
+    for cells in exact_extract(everywhere, frame, ["cell_id"], output="pandas")["cell_id"]:
+        row, col = np.divmod(np.asarray(cells, np.int64), width)
+        tiles[row // tile, col // tile] = True
+    return ZoneMasks(polygons, centres, tiles)
+
+
+def true_zones(inputs: Inputs) -> tuple[dict[str, np.ndarray], int, int]:
+    """Statistics by both rules, as :mod:`benchmarks.zonal` has them but zones in the order of their ids; number and bytes of the tiles."""
+    import geopandas
+    from exactextract import exact_extract
+
+    shape = (len(inputs.ids), len(inputs.scenes), len(inputs.bands), len(STATISTICS))
+    found = {"fractional": np.full(shape, np.nan), "center": np.full(shape, np.nan)}
+    masks: dict[int, ZoneMasks] = {}
+    tiles = nbytes = 0
+    for s, b, path in scene_files(inputs):
+        epsg = inputs.scenes[s].epsg
+        masks[epsg] = masks.get(epsg) or zone_masks(inputs, epsg, path)
+        frame = geopandas.GeoDataFrame({"id": np.arange(len(inputs.ids))}, geometry=masks[epsg].polygons, crs=epsg)
+        table = exact_extract(path, frame, list(STATISTICS), include_cols=["id"], output="pandas", strategy="raster-sequential")
+        found["fractional"][:, s, b] = table.sort_values("id")[list(STATISTICS)].to_numpy(float)
+        with rasterio.open(path) as dataset:
+            band, nodata = dataset.read(1), dataset.nodata
+        for zone, place in enumerate(masks[epsg].centres):
+            pixels = np.empty(0) if place is None else band[place[0], place[1]][place[2]].astype(float)
+            pixels = pixels[pixels != nodata]
+            empty = (0.0, *[np.nan] * 4)
+            found["center"][zone, s, b] = (len(pixels), pixels.mean(), pixels.min(), pixels.max(), pixels.sum()) if len(pixels) else empty
+        sizes, _ = tile_sizes(path)
+        tiles, nbytes = tiles + int((masks[epsg].tiles & (sizes > 0)).sum()), nbytes + int(sizes[masks[epsg].tiles].sum())
+    order = np.argsort(inputs.ids)
+    return {rule: numbers[order] for rule, numbers in found.items()}, tiles, nbytes
+
+
 def true_headers(inputs: Inputs) -> list[FileFacts]:
     facts = []
     for scene in inputs.scenes:
@@ -108,9 +178,15 @@ def true_headers(inputs: Inputs) -> list[FileFacts]:
     return facts
 
 
-def truth(inputs: Inputs) -> Truth:
-    """``inputs.base`` must be the archive's folder, not a URL."""
+def truth(inputs: Inputs, save: Path | None = None) -> Truth:
+    """``inputs.base`` must be the archive's folder, not a URL. ``save`` is where right statistics go (zonal workloads)."""
     tiles = nbytes = 0
+    files = len(inputs.scenes) * len(inputs.bands)
+    if inputs.workload in ZONAL:
+        zonal, tiles, nbytes = true_zones(inputs)
+        if save:
+            np.savez(save, **zonal)
+        return Truth(digest_of(**zonal), zonal["center"].size, files, tiles, nbytes)
     result: Any
     if inputs.workload == "W1":
         result, tiles, nbytes = true_values(inputs)
@@ -121,7 +197,6 @@ def truth(inputs: Inputs) -> Truth:
     else:
         result, tiles, nbytes = true_chips(inputs)
         items = len(result)
-    files = len(inputs.scenes) * len(inputs.bands)
     return Truth(digest(inputs, result), items, files, tiles, nbytes)
 
 
@@ -134,9 +209,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--points", choices=("uniform", "clustered"), default="uniform")
     parser.add_argument("--order", choices=("shuffled", "sorted"), default="shuffled")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--save", type=Path, help="write the right statistics into this .npz (zonal workloads)")
     args = parser.parse_args(argv)
     inputs = load_inputs(args.archive, str(args.archive), args.workload, points=args.points, order=args.order, limit=args.limit)
-    print(json.dumps(asdict(truth(inputs))))
+    print(json.dumps(asdict(truth(inputs, args.save))))
 
 
 if __name__ == "__main__":

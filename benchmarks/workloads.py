@@ -102,7 +102,9 @@ def load_inputs(archive: Path, base: str, workload: str, *, points: str = "unifo
     bands = {"W3": tuple(names[:4]), "W5": ("B04",)}.get(workload, tuple(names[-2:]))
     rows = records.to_pylist()[: {"W5": limit, "W4": 1}.get(workload)]
     scenes = [Scene(r["id"], r["datetime"], r["proj:epsg"], r["geometry"], {b: f"{base}/{r[b]}" for b in names}) for r in rows]
-    table = archive / {"W1": f"points_{points}_{order}.parquet", "W3": "chip.parquet", "W4": f"zones_{order}.parquet"}.get(workload, f"fields_{order}.parquet")
+    table = archive / {"W1": f"points_{points}_{order}.parquet", "W3": "chip.parquet", "W4": f"zones_{order}.parquet"}.get(
+        workload, f"fields_{order}.parquet"
+    )
     given = pq.read_table(table).slice(0, limit)
     lon = lat = ids = np.empty(0)
     fields: list[shapely.Polygon] = []

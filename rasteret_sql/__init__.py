@@ -11,15 +11,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rasteret_sql.api import (
+        Collection,
+        as_collection,
+        build,
+        build_from_stac,
+        build_from_table,
+        collections,
+        datasets,
+        delete_collection,
+        import_collection,
+        load,
+    )
+    from rasteret_sql.collection.build import BuildReport
     from rasteret_sql.collection.registry import register_local, unregister_local
     from rasteret_sql.sql.extension import connect, register
     from rasteret_sql.storage.credentials import azure_sas, forget_credentials, http_headers, s3_credentials
 
-__all__ = ["azure_sas", "connect", "forget_credentials", "http_headers", "register", "register_local", "s3_credentials", "unregister_local"]
+__all__ = [
+    "BuildReport",
+    "Collection",
+    "as_collection",
+    "azure_sas",
+    "build",
+    "build_from_stac",
+    "build_from_table",
+    "collections",
+    "connect",
+    "datasets",
+    "delete_collection",
+    "forget_credentials",
+    "http_headers",
+    "import_collection",
+    "load",
+    "register",
+    "register_local",
+    "s3_credentials",
+    "unregister_local",
+]
 __version__ = "0.1.0"
 
 
 _HOMES = {
+    "BuildReport": "rasteret_sql.collection.build",
+    "Collection": "rasteret_sql.api",
+    "as_collection": "rasteret_sql.api",
+    "build": "rasteret_sql.api",
+    "build_from_stac": "rasteret_sql.api",
+    "build_from_table": "rasteret_sql.api",
+    "collections": "rasteret_sql.api",
+    "datasets": "rasteret_sql.api",
+    "delete_collection": "rasteret_sql.api",
+    "import_collection": "rasteret_sql.api",
+    "load": "rasteret_sql.api",
     "connect": "rasteret_sql.sql.extension",
     "register": "rasteret_sql.sql.extension",
     "register_local": "rasteret_sql.collection.registry",

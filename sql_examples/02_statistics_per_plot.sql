@@ -1,4 +1,5 @@
--- Statistics of the pixels whose centres lie in a plot: DuckDB's list functions skip NULLs.
+-- Statistics of the pixels whose centres lie in a plot, over the lists of rasteret_read: DuckDB's list functions skip NULLs.
+-- rasteret_zonal does this without lists, and with exact edges: 10_zonal_by_label.sql.
 
 SELECT collection, records FROM rasteret_build_from_table(scenes, name := 'landsat');
 
@@ -13,7 +14,12 @@ SELECT id, label, record_id[11:16] AS scene,
 FROM rasteret_read(landsat, plots, bands := ['B4'])
 ORDER BY id, scene;
 
--- the same by label, over all records, from the pixels themselves: exact, medians included
+-- the same in one call
+SELECT id, label, record_id[11:16] AS scene, count, min, max, round(mean, 1) AS mean, round(stddev_pop, 1) AS spread
+FROM rasteret_zonal(landsat, plots, bands := ['B4'], pixels := 'center')
+ORDER BY id, scene;
+
+-- by label, over all records, from the pixels themselves: exact, medians included
 SELECT label, count(red) AS pixels, round(avg(red), 1) AS mean, median(red) AS median
 FROM (SELECT label, unnest(B4) AS red FROM rasteret_read(landsat, plots, bands := ['B4']))
 GROUP BY label ORDER BY label;

@@ -2,16 +2,19 @@
 
 SELECT collection, records FROM rasteret_build_from_table(rgbn_scenes, name := 'rgbn');
 
--- vegetation index by land cover; the cast keeps UTINYINT - UTINYINT from overflowing
-WITH pixels AS (
-  SELECT label, unnest(R)::INTEGER AS red, unnest(NIR)::INTEGER AS nir
-  FROM rasteret_read(rgbn, rgbn_plots, bands := ['R', 'NIR'])
-  WHERE datetime >= DATE '2017-01-01'
-)
-SELECT label, count(nir) AS pixels, round(avg((nir - red) / (nir + red)), 3) AS ndvi
-FROM pixels GROUP BY label ORDER BY ndvi DESC;
+-- vegetation index by land cover; single values have types that a difference is safe in
+SELECT label, count(NIR) AS pixels, round(avg((NIR - R) / (NIR + R)), 3) AS ndvi
+FROM rasteret_pixels(rgbn, rgbn_plots, bands := ['R', 'NIR'], pixels := 'center')
+WHERE datetime >= DATE '2017-01-01'
+GROUP BY label ORDER BY ndvi DESC;
 
--- with the place of each pixel's centre, in the record's CRS
+-- with the place of each pixel's centre, in the record's CRS, and the share of the pixel that the plot covers
+SELECT label, row, col, x, y, round(coverage, 4) AS coverage, NIR
+FROM rasteret_pixels(rgbn, rgbn_plots, bands := ['NIR'])
+WHERE label = 'houses' AND record_id = 'rgbn_20170203' AND coverage > 0.05
+ORDER BY row, col LIMIT 4;
+
+-- out of the lists of rasteret_read, where a list per plot is there already
 SELECT label, i // width AS row, i % width AS col,
        transform[1] * (i % width + 0.5) + transform[3] AS x,
        transform[5] * (i // width + 0.5) + transform[6] AS y, nir

@@ -4,7 +4,7 @@ SELECT collection, records FROM rasteret_build_from_table(rgbn_scenes, name := '
 
 -- the mask keeps what is not as bright as roofs and gravel; the picture ndvi_series.svg
 SELECT label, period, round(count, 2) AS count, round(valid_fraction, 3) AS kept,
-       round("quantile_10", 3) AS low, round(median, 3) AS median, round("quantile_90", 3) AS high
+       round(quantile_10, 3) AS low, round(median, 3) AS median, round(quantile_90, 3) AS high
 FROM rasteret_zonal(rgbn, rgbn_plots, per := 'month',
                     expressions := {'ndvi': '(NIR - R) / (NIR + R)'},
                     mask := 'greatest(R, G, B) < 180',

@@ -16,10 +16,11 @@ LAYERS = [
     {"collection", "sample"},
     {"udfs"},
     {"sql"},
+    {"api"},
     {"cli", "demo"},
 ]
 """From the bottom up. A module may import its own layer and any before it."""
-ONLY_IN = {"duckdb": {"sql", "demo"}, "aiohttp": {"storage"}, "asyncio": {"storage", "reader"}, "pyarrow": {"collection", "udfs", "sql", "sample"}}
+ONLY_IN = {"duckdb": {"sql", "demo"}, "fsspec": {"sql"}, "aiohttp": {"storage"}, "asyncio": {"storage", "reader"}, "pyarrow": {"collection", "udfs", "sql", "sample", "api"}}
 """Packages that only some parts may know."""
 
 

@@ -20,7 +20,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import rasterio
-from rasterio.transform import from_origin
+from affine import Affine
 
 import rasteret_sql
 from rasteret_sql.sample import PLOTS, POINTS, RGBN_PLOTS, data_dir, records
@@ -83,7 +83,7 @@ def raster(path: str, pixels: list[list[int]], nodata: int | None = None) -> Non
     values = np.array(pixels, "uint8")
     height, width = values.shape
     profile = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": "uint8", "nodata": nodata, "crs": "EPSG:32618"}
-    with rasterio.open(path, "w", transform=from_origin(500000, 2000000 + height, 1, 1), **profile) as file:
+    with rasterio.open(path, "w", transform=Affine(1, 0, 500000, 0, -1, 2000000 + height), **profile) as file:
         file.write(values, 1)
 
 

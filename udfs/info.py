@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rasteret_sql.udfs.arrow import one_chunk
 
+from rasteret_sql.collection.links import link_row, links
+from rasteret_sql.collection.remote import opened
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import FAILURES_FILE, collection_names, describe, open_collection
 from rasteret_sql.errors import RasteretError
@@ -49,7 +51,17 @@ def answering(make: Callable[[dict[str, Any]], Rows]) -> Callable[[pa.Array], pa
 
 def collections(arguments: dict[str, Any]) -> Rows:
     workspace = arguments["settings"]["workspace"]
-    return [_described(name, path) for name, path in collection_names(workspace).items()]
+    built = collection_names(workspace)
+    return [_described(name, path) for name, path in built.items()] + [
+        _linked(name, file) for name, file in links(workspace).items() if name not in built
+    ]
+
+
+def _linked(name: str, file: Path) -> dict[str, Any]:
+    try:
+        return link_row(name, file)
+    except RasteretError:
+        return {"name": name, "path": str(file)}
 
 
 def _described(name: str, path: Path) -> dict[str, Any]:
@@ -99,7 +111,7 @@ def bands(arguments: dict[str, Any]) -> Rows:
     names: list[str] = arguments["bands"]
     found: dict[str, dict[str, Any]] = {name: {"records": 0} for name in names}
     for file in arguments["files"]:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(opened(file))
         for group in range(parquet.num_row_groups):
             _add_bands(found, parquet, group)
     return [_band_row(name, seen) if seen["records"] else {"band": name, "records": 0} for name, seen in found.items()]

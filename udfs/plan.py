@@ -11,7 +11,7 @@ from rasteret_sql.udfs.read import Geometries, on_band
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.reader.areas import read_grid
-from rasteret_sql.reader.cost import Ints, cost_of, segments_under
+from rasteret_sql.reader.cost import Ints, cost_under
 
 RESULT = "STRUCT(band VARCHAR, tiles BIGINT, requests BIGINT, bytes BIGINT, bytes_cached BIGINT)[]"
 _TYPE = pa.struct([("band", pa.string())] + [(name, pa.int64()) for name in ("tiles", "requests", "bytes", "bytes_cached")])
@@ -34,7 +34,7 @@ def plan(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, cr
             _, windows = geometries.windows(row, *where)
             for band in bands:
                 if band is not None and len(windows):
-                    cost = cost_of(band, segments_under(band, on_band(band, where[0], windows)), query, counted)
+                    cost = cost_under(band, on_band(band, where[0], windows), query, counted)
                     rows.append(
                         {"band": band.name, "tiles": cost.tiles, "requests": cost.requests, "bytes": cost.bytes, "bytes_cached": cost.bytes_cached}
                     )

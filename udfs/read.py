@@ -35,7 +35,7 @@ from rasteret_sql.reader.areas import (
     windows_of,
 )
 from rasteret_sql.reader.band import Band, physical
-from rasteret_sql.reader.cost import check_budget, cost_of, segments_under
+from rasteret_sql.reader.cost import check_budget, cost_under
 
 BATCH = 2048
 """DuckDB's vector size: the most rows a function is called with."""
@@ -113,7 +113,7 @@ def announced(
         met, nbytes = cut(Met(bands, leading, *geometries.windows(row, *where)), geometries, chosen)
         order = np.lexsort((met.windows[:, 1], tile_order(leading, met.windows)))
         windows = met.windows[order]
-        costs = [cost_of(band, segments_under(band, on_band(band, where[0], windows)), query, counted) for band in bands if band is not None]
+        costs = [cost_under(band, on_band(band, where[0], windows), query, counted) for band in bands if band is not None]
         needed += sum(cost.bytes - cost.bytes_cached for cost in costs)
         rows.append(_tickets(bands, met.nos[order], windows, nbytes[order]))
     check_budget(needed, query)
@@ -345,7 +345,7 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
         band = bands[row][0]
         if band is not None:
             nos, windows = geometries.windows(index, band.grid, band.crs)
-            cost = cost_of(band, segments_under(band, windows), query, counted)
+            cost = cost_under(band, windows, query, counted)
             needed += cost.bytes - cost.bytes_cached
             for name, values in _tickets(bands[row], nos, windows, block_nbytes(bands[row], windows)).items():
                 rows[name].append(values)

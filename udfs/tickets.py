@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import Generic, TypeVar
 
 from rasteret_sql.errors import BudgetExceeded
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.shapes import ZoneShapes
+from rasteret_sql.reader.validity import band_key
 from rasteret_sql.reader.visits import Points
 
 Held = TypeVar("Held")
@@ -32,7 +33,7 @@ class RecordBook:
 
     def announce(self, bands: Bands) -> int:
         """The ticket of a record's bands."""
-        key = tuple(None if b is None else (b.href, b.sample, b.etag, b.nodata, b.crs, b.grid, b.layout, b.level.offsets.tobytes()) for b in bands)
+        key = tuple(None if b is None else (b.href, b.sample, b.etag, b.nodata, b.crs, b.grid, b.layout, b.level.offsets.tobytes(), _mask(b)) for b in bands)
         with self._lock:
             ticket = self._known.get(key)
             if ticket is None:
@@ -59,8 +60,13 @@ class RecordBook:
             self._known = {key: ticket for key, ticket in self._known.items() if ticket != gone}
 
 
+def _mask(band: Band) -> Hashable:
+    return None if band.mask is None else band_key(band.mask)
+
+
 def _segments(bands: Bands) -> int:
-    return sum(len(band.level.offsets) for band in bands if band is not None)
+    levels = (part.level for band in bands if band is not None for part in (band, band.mask) if part is not None)
+    return sum(len(level.offsets) for level in levels)
 
 
 class Shelf(Generic[Held]):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX
 from rasteret_sql.collection.source import BATCH_RECORDS, AssetTable
-from rasteret_sql.errors import InvalidArgument, listing, near
+from rasteret_sql.errors import InvalidArgument, listing, near, redact
 
 _ZONE = r"([Zz]|:[\d.]+[+-]\d\d(:?\d\d)?)$"
 """The end of an ISO text that names its offset from UTC; one without is UTC."""
@@ -57,7 +57,8 @@ class TableSource:
             renamed = renamed.append_column(name, column) if place < 0 else renamed.set_column(place, name, column)
         self._table = renamed
         self.label = source
-        self.identity: Mapping[str, Any] = {"source": source, "options": dataclasses.asdict(options)}
+        shown = dataclasses.replace(options, url_rewrite={prefix: redact(other) for prefix, other in options.url_rewrite.items()})
+        self.identity: Mapping[str, Any] = {"source": redact(source), "options": dataclasses.asdict(shown)}
 
     def batches(self) -> Iterator[AssetTable]:
         """A small table comes in quarters, so that rows are made while headers are read."""

@@ -36,7 +36,7 @@ from rasteret_sql.collection.stores import parquet_store
 from rasteret_sql.collection.unite import united_schema
 from rasteret_sql.collection.workspace import SUFFIXES, check_name, generation_of, lock_file, workspace_path
 from rasteret_sql.collection.write import clean_up, has_links, put_in_place, recover, save_failures
-from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError
+from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError, listing
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.headers import FileHeader, read_headers, start_headers
 from rasteret_sql.storage import loop
@@ -45,7 +45,7 @@ Tell = Callable[[int, int], None]
 """Told (files finished, files in all); the latter is 0 while unknown."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BuildReport:
     """What a build did: the row that a build statement returns."""
 
@@ -66,6 +66,14 @@ class BuildReport:
     requests: int = 0
     bytes: int = 0
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        """One line for people: ``<built 's2': 12 records, 3 added, 9 unchanged, 0 assets failed, …>``."""
+        period = [f"{moment:%Y-%m-%d}" for moment in (self.first, self.last) if moment is not None]
+        parts = [f"{self.records:,} records", f"{self.added:,} added", f"{self.unchanged:,} unchanged", f"{self.failed:,} assets failed"]
+        parts += [f"bands {listing(self.bands, 8)}", *([" … ".join(dict.fromkeys(period))] if period else [])]
+        parts += [f"{self.requests:,} requests", f"{self.bytes:,} bytes", f"{self.seconds:.1f} s"]
+        return f"<built {self.collection!r}: {', '.join(parts)}>"
 
 
 def build_from_table(
@@ -98,8 +106,7 @@ def build_collection(source: RecordSource, name: str, query: Query, *, force: bo
         recover(folder)
         report = _Build(source, name, folder, query, done).run(force=force)
     counters = query.metrics.snapshot()
-    report.requests, report.bytes, report.seconds = counters.requests, counters.bytes, time.monotonic() - started
-    return report
+    return replace(report, requests=counters.requests, bytes=counters.bytes, seconds=time.monotonic() - started)
 
 
 def index_files(hrefs: Sequence[str], query: Query, *, crs: str | None = None) -> pa.Table:
@@ -168,6 +175,7 @@ class _Build:
             self._write(made, Rows(keys, len(journal.resumed), journal.store(), old, schema), journal.folder / "out", failures)
         else:
             save_failures(self.folder, failures)
+            clean_up(self.folder, built.generation)
         journal.remove()
         return self._report(keys, facts, len(failures))
 

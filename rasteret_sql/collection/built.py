@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from rasteret_sql.collection.identity import text_hash
 from rasteret_sql.collection.index import Kind
 from rasteret_sql.collection.journal import kind_of_json, kind_to_json
 from rasteret_sql.collection.keys import OLD, Keys
+from rasteret_sql.collection.schema import BAND_METADATA
 from rasteret_sql.collection.workspace import generation_folder, generation_of
 
 BUILD_FILE = "_build.json"
 KEYS_FILE = "_keys.arrow"
 """No Parquet: a pattern such as ``**/*.parquet`` finds the collection's own files alone."""
-_FORMAT = 1
+_FORMAT = f"1-{text_hash(str(BAND_METADATA)):x}"
+"""With the fields of a band's metadata: where a version of this package keeps more of a header, headers are read again."""
 
 
 @dataclass(frozen=True, slots=True)

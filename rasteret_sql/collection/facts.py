@@ -43,9 +43,9 @@ class Facts:
             dtypes={band: sorted(found) for band, found in dtypes.items()},
             epsg=sorted({kind.epsg for kind in kinds if kind.epsg is not None}),
             geometry_types=sorted({kind.geometry for kind in kinds}),
-            bounds=_bounds(boxes) if len(boxes) else None,
-            first=_moment(known.min()) if len(known) else None,
-            last=_moment(known.max()) if len(known) else None,
+            bounds=box_around(boxes) if len(boxes) else None,
+            first=moment_of(known.min()) if len(known) else None,
+            last=moment_of(known.max()) if len(known) else None,
         )
 
     def metadata(self, name: str, source: str, generation: str = "") -> dict[str, str]:
@@ -79,13 +79,13 @@ class Facts:
         )
 
 
-def _bounds(boxes: npt.NDArray[np.float64]) -> list[float]:
+def box_around(boxes: npt.NDArray[np.float64]) -> list[float]:
     """The box around all: xmin > xmax when every one crosses the antimeridian, all longitudes when only some do."""
     (west, south), (east, north) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
     crossing = boxes[:, 0] > boxes[:, 2]
     return [-180.0, south, 180.0, north] if crossing.any() and not crossing.all() else [west, south, east, north]
 
 
-def _moment(microseconds: np.int64) -> datetime:
+def moment_of(microseconds: np.int64) -> datetime:
     moment: datetime = np.datetime64(int(microseconds), "us").item().replace(tzinfo=UTC)
     return moment.replace(tzinfo=None)

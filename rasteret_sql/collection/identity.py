@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rasteret_sql.collection.schema import BAND_METADATA
 from rasteret_sql.collection.source import AssetTable
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.headers import local_stamp
@@ -18,8 +19,9 @@ U64 = npt.NDArray[np.uint64]
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:
-    """One text for one source with its parameters, whatever the order of their names."""
-    return hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+    """One text for one source with its parameters, whatever the order of their names, and for what this version keeps of a header."""
+    named = [str(BAND_METADATA), json.dumps(identity, sort_keys=True, default=str)]
+    return hashlib.blake2b("\x1f".join(named).encode(), digest_size=16).hexdigest()
 
 
 def text_hash(text: str) -> int:
@@ -30,7 +32,7 @@ def text_hash(text: str) -> int:
 def fingerprints(assets: AssetTable) -> U64:
     """``[n, 2]``: 128 bits of each record's id, version, CRS, and every band's href and sample.
 
-    A local file counts with its time of change and size: one that was written again is another file.
+    A local file counts with its time of change: one that was written again is another file.
     """
     stamps: dict[str, str] = {}
     columns = [(band, hrefs, assets.samples[band]) for band, hrefs in assets.hrefs.items()]

@@ -82,7 +82,7 @@ def write_files(folder: Path, rows: Rows, name: str) -> tuple[list[Written], npt
     for month, records in zip(values.tolist(), np.split(by_month, firsts[1:]), strict=True):
         file = folder / _partition(month) / name
         file.parent.mkdir(parents=True)
-        written = _write_partition(file, rows, records)
+        written = write_partition(file, rows, records)
         order.append(written)
         files.append(Written(file.relative_to(folder).as_posix(), len(written), file.stat().st_size))
     return files, np.concatenate(order)
@@ -94,7 +94,7 @@ def _partition(month: int) -> str:
     return f"year={1970 + month // 12}/month={month % 12 + 1}"
 
 
-def _write_partition(file: Path, rows: Rows, records: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def write_partition(file: Path, rows: Rows, records: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     records = _sorted(rows.keys, records)
     written: list[npt.NDArray[np.int64]] = []
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ of a large collection ``STRUCT(file, row)``, and the row groups that hold these 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rasteret_sql.collection.assets import rewrite
+from rasteret_sql.collection.remote import RemoteFile, is_remote_file, mount_of, opened
 from rasteret_sql.collection.schema import MetadataReader, metadata_column
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.band import Band
+from rasteret_sql.storage.hrefs import remote_href
 
 
 def bands_of_payload(payload: pa.StructArray, names: Sequence[str]) -> list[tuple[Band | None, ...]]:
@@ -63,13 +66,16 @@ def _looked_up(files: pa.Array, rows: pa.Array, names: Sequence[str]) -> pa.Stru
 
 
 def _rows_of(file: str, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa.StructArray:
-    path = Path(file)
-    metadata = _metadata(path, path.stat().st_mtime_ns)
-    parquet = pq.ParquetFile(path, metadata=metadata)
+    remote = is_remote_file(file)
+    metadata = _metadata(file, 0 if remote else Path(file).stat().st_mtime_ns)
+    source = opened(file)
+    parquet = pq.ParquetFile(source, metadata=metadata)
     starts = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
     groups = np.searchsorted(starts, rows, side="right") - 1
     used, place = np.unique(groups, return_inverse=True)
     columns = ["crs", *(f"assets.{name}" for name in names), *(metadata_column(name) for name in names)]
+    if isinstance(source, RemoteFile):
+        source.load(*_chunks(metadata, used.tolist(), columns))
     table = parquet.read_row_groups(used.tolist(), columns=columns)
     ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
     table = table.take(pa.array(ahead[place] + rows - starts[groups])).combine_chunks()
@@ -77,11 +83,35 @@ def _rows_of(file: str, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa
     fields: dict[str, pa.Array] = {"crs": table["crs"].combine_chunks()}
     for index, name in enumerate(names):
         asset = pc.struct_field(assets, [assets.type.get_field_index(name)])
+        if remote:
+            asset = _from_afar(asset, mount_of(file).rewrites)
         fields[f"b{index}"] = pa.StructArray.from_arrays([asset, table[metadata_column(name)].combine_chunks()], names=["asset", "meta"])
     return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
 
 
+def _chunks(metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Where the bytes of these columns, and of what is inside of them, lie: starts and lengths."""
+    starts, lengths = [], []
+    paths = [metadata.schema.column(leaf).path for leaf in range(len(metadata.schema))]
+    leaves = [leaf for leaf, path in enumerate(paths) if any(path == column or path.startswith(f"{column}.") for column in columns)]
+    for group in groups:
+        row_group = metadata.row_group(group)
+        for chunk in map(row_group.column, leaves):
+            starts.append(chunk.data_page_offset if chunk.dictionary_page_offset is None else chunk.dictionary_page_offset)
+            lengths.append(chunk.total_compressed_size)
+    return starts, lengths
+
+
+def _from_afar(asset: pa.StructArray, rewrites: Mapping[str, str]) -> pa.StructArray:
+    """Assets of an index that lies at a URL: hrefs are rewritten, and local files refused."""
+    names = [asset.type.field(i).name for i in range(asset.type.num_fields)]
+    hrefs = [rewrite(href, rewrites) for href in asset.field("href").to_pylist()]
+    checked = pa.array([None if href is None else remote_href(href) for href in hrefs], pa.string())
+    values = [checked if name == "href" else asset.field(name) for name in names]
+    return pa.StructArray.from_arrays(values, names=names, mask=asset.is_null())
+
+
 @lru_cache(maxsize=64)
-def _metadata(path: Path, stamp: int) -> pq.FileMetaData:  # noqa: ARG001
+def _metadata(file: str, stamp: int) -> pq.FileMetaData:  # noqa: ARG001
     """A footer of a large file is long; it is parsed once."""
-    return pq.read_metadata(path)
+    return pq.read_metadata(opened(file))

@@ -7,7 +7,8 @@ the fields after them are ours, and a row without them is read with the defaults
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,8 +18,9 @@ import pyarrow as pa
 from rasteret_sql.collection.source import Declared
 from rasteret_sql.errors import InvalidRaster, listing
 from rasteret_sql.raster.grid import Grid
-from rasteret_sql.raster.header import Affine, Header, Layout, Level
-from rasteret_sql.reader.band import Band, plane_of
+from rasteret_sql.raster.header import CHUNKY, Affine, Header, Layout, Level, alpha_sample
+from rasteret_sql.raster.tags import ALPHA_KINDS, JPEG, YCBCR
+from rasteret_sql.reader.band import Band, masked_band, plane_of
 
 VERSION = "1"
 METADATA_SUFFIX = "_metadata"
@@ -37,6 +39,10 @@ _LEVEL = pa.struct(
         ("tiled", pa.bool_()),
         ("tile_offsets", pa.list_(pa.int64())),
         ("tile_byte_counts", pa.list_(pa.int64())),
+        ("lerc_compression", pa.int32()),
+        ("jpeg_tables", pa.binary()),
+        ("ycbcr", pa.bool_()),
+        ("fill_order", pa.int32()),
     ]
 )
 
@@ -71,6 +77,10 @@ BAND_METADATA = pa.struct(
         ("file_size", pa.int64()),
         ("overviews", pa.list_(_LEVEL)),
         ("masks", pa.list_(_LEVEL)),
+        ("fill_order", pa.int32()),
+        ("jpeg_tables", pa.binary()),
+        ("alpha", pa.int32()),
+        ("alpha_levels", pa.list_(_LEVEL)),
     ]
 )
 BBOX = pa.struct([("xmin", pa.float64()), ("ymin", pa.float64()), ("xmax", pa.float64()), ("ymax", pa.float64())])
@@ -125,19 +135,34 @@ def metadata_row(header: Header, sample: int, *, etag: str | None, size: int | N
         "file_size": size,
         "overviews": [_level_row(plane_of(level, sample)) for level in header.levels[1:]],
         "masks": [_level_row(level) for level in header.masks],
+        "fill_order": layout.fill_order,
+        "jpeg_tables": layout.jpeg_tables or None,
+        "alpha": header.alpha,
+        "alpha_levels": _alpha_rows(header),
     }
 
 
 def resolve_declared(header: Header, sample: int, declared: Declared | None) -> tuple[float | None, float, float]:
-    """Nodata, scale and offset: the header's own; a catalogue's only where the header has none. Scale and offset go together."""
+    """Nodata, scale and offset: the header's own; a catalogue's only where the header has none. Scale and offset go together.
+
+    A file that has a mask or an alpha sample says itself what is valid: a catalogue's nodata is then left out.
+    """
     scale, offset = header.scales[sample], header.offsets[sample]
     if declared is None:
         return header.nodata, scale, offset
-    nodata = declared.nodata if header.nodata is None else header.nodata
+    silent = header.nodata is None and not header.masks and header.alpha is None
+    nodata = declared.nodata if silent else header.nodata
     if (scale, offset) == (1.0, 0.0):
         scale = 1.0 if declared.scale is None else declared.scale
         offset = 0.0 if declared.offset is None else declared.offset
     return nodata, scale, offset
+
+
+def _alpha_rows(header: Header) -> list[dict[str, Any]]:
+    """The alpha sample's own levels, where it has segments of its own."""
+    if header.alpha is None or header.levels[0].layout.planar == CHUNKY:
+        return []
+    return [_level_row(plane_of(level, header.alpha)) for level in header.levels]
 
 
 def _level_row(level: Level) -> dict[str, Any]:
@@ -152,6 +177,10 @@ def _level_row(level: Level) -> dict[str, Any]:
         "tiled": level.layout.tiled,
         "tile_offsets": level.offsets,
         "tile_byte_counts": level.byte_counts,
+        "lerc_compression": level.layout.lerc_compression,
+        "jpeg_tables": level.layout.jpeg_tables or None,
+        "ycbcr": level.layout.ycbcr,
+        "fill_order": level.layout.fill_order,
     }
 
 
@@ -163,7 +192,7 @@ class MetadataReader:
 
     _SCALARS = ("image_width", "image_height", "tile_width", "tile_height", "dtype", "predictor", "compression", "nodata")
     _OPTIONAL = ("samples_per_pixel", "planar_configuration", "byte_order", "tiled", "bits", "lerc_compression", "scale", "offset")
-    _EXTRA = ("crs", "etag", "file_size")
+    _EXTRA = ("crs", "etag", "file_size", "photometric", "extra_samples", "fill_order", "jpeg_tables", "alpha")
 
     def __init__(self, band: str, column: pa.StructArray) -> None:
         self._band = band
@@ -176,6 +205,8 @@ class MetadataReader:
             self._lists[name] = column.field(fields[name]).to_pylist() if name in fields else [None] * len(column)
         self._offsets = _ListView(column.field(fields["tile_offsets"]))
         self._counts = _ListView(column.field(fields["tile_byte_counts"]))
+        self._says_alpha = "alpha" in fields
+        self._masks, self._alphas = (_Levels(column.field(fields[name])) if name in fields else None for name in ("masks", "alpha_levels"))
 
     def band(self, row: int, href: str | None, sample: int | None, crs: str | None) -> Band | None:
         """The band of one row; None where the record has no such asset."""
@@ -188,7 +219,7 @@ class MetadataReader:
         level = plane_of(level, sample)
         if len(level.offsets) != level.tiles_per_plane or len(level.byte_counts) != level.tiles_per_plane:
             raise InvalidRaster(f"the index lists {len(level.offsets)} tiles for band {self._band!r}, its size asks for {level.tiles_per_plane}")
-        return Band(
+        band = Band(
             name=self._band,
             href=href,
             sample=sample,
@@ -201,6 +232,21 @@ class MetadataReader:
             etag=values["etag"],
             size=values["file_size"],
         )
+        internal = self._masks.find(row, level, _mask_layout(layout)) if self._masks else None
+        return masked_band(band, internal, self._alpha(row, values, level))
+
+    def _alpha(self, row: int, values: dict[str, Any], level: Level) -> tuple[int, Level] | None:
+        """The alpha sample and its level. Indexes that do not name it (of the ``rasteret`` package) tell by ExtraSamples."""
+        layout = level.layout
+        sample = values["alpha"]
+        if not self._says_alpha and layout.planar == CHUNKY:
+            extra = values["extra_samples"] or []
+            kinds = [0] * max(layout.samples_per_pixel - len(extra), 0) + extra
+            sample = alpha_sample(layout.dtype, [kind in ALPHA_KINDS for kind in kinds])
+        if sample is None:
+            return None
+        own = level if layout.planar == CHUNKY else self._alphas.find(row, level, layout) if self._alphas else None
+        return None if own is None else (sample, own)
 
     def _layout(self, values: dict[str, Any]) -> Layout:
         for name in ("image_width", "image_height", "tile_width", "tile_height", "compression"):
@@ -219,7 +265,46 @@ class MetadataReader:
             tiled=values["tiled"] is not False,
             bits=values["bits"] or dtype.itemsize * 8,
             lerc_compression=values["lerc_compression"] or 0,
+            jpeg_tables=values["jpeg_tables"] or b"",
+            ycbcr=values["compression"] == JPEG and values["photometric"] == YCBCR,
+            fill_order=values["fill_order"] or 1,
         )
+
+
+class _Levels:
+    """A ``list<level>`` column: the levels of a row by size; most rows have none, which costs nothing."""
+
+    _REQUIRED = ("tile_width", "tile_height", "compression", "predictor", "bits", "tiled")
+    _LATER: Mapping[str, Any] = {"lerc_compression": 0, "jpeg_tables": b"", "ycbcr": False, "fill_order": 1}
+
+    def __init__(self, column: pa.ListArray) -> None:
+        self._bounds = column.offsets.to_numpy()
+        self._column = column.values
+        if len(self._column):
+            self._fields = {self._column.type.field(i).name for i in range(self._column.type.num_fields)}
+            self._offsets, self._counts = (_ListView(self._column.field(name)) for name in ("tile_offsets", "tile_byte_counts"))
+
+    def find(self, row: int, like: Level, layout: Layout) -> Level | None:
+        """The level of a row that is as large as ``like``; ``layout`` has what a level's row does not say."""
+        for position in range(self._bounds[row], self._bounds[row + 1]):
+            if (self._value("width", position), self._value("height", position)) != (like.width, like.height):
+                continue
+            offsets, counts = self._offsets[position], self._counts[position]
+            own = {name: self._value(name, position) for name in self._REQUIRED}
+            own |= {name: self._value(name, position) or default for name, default in self._LATER.items()}
+            level = Level(like.width, like.height, replace(layout, **own), offsets, counts)
+            if not len(offsets) == len(counts) == level.tiles_per_plane:
+                raise InvalidRaster(f"the index lists {len(offsets)} tiles for a mask, its size asks for {level.tiles_per_plane}")
+            return level
+        return None
+
+    def _value(self, name: str, position: int) -> Any:
+        return self._column.field(name)[position].as_py() if name in self._fields else None
+
+
+def _mask_layout(layout: Layout) -> Layout:
+    """What masks inside a file have in common: one sample of 8 bits or less."""
+    return replace(layout, dtype="uint8", planar=CHUNKY, samples_per_pixel=1)
 
 
 class _ListView:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rasteret_sql.collection.remote import mounted, opened
 from rasteret_sql.collection.schema import METADATA_SUFFIX, band_names
-from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing, one_line
+from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing, one_line, redact
+from rasteret_sql.settings import Settings
 
 SUFFIXES = ("_records", "_stac")
 _NAME = re.compile(r"[\w][\w.\-]*", re.UNICODE)
@@ -44,19 +47,36 @@ class BandInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A place and a period of a larger collection, as a link has them."""
+
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north; west > east across the antimeridian."""
+    start: datetime | None = None
+    end: datetime | None = None
+    """Both belong to it; UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection on disk, by its files."""
+    """A collection on disk or at a URL, by its files."""
 
     name: str
-    path: Path
-    root: Path
-    """Where the files lie: ``path``, or the generation behind it, whose files no rebuild changes."""
-    files: tuple[Path, ...]
+    path: str
+    """Its folder, file or URL (without a query string)."""
+    files: tuple[str, ...]
+    """As :func:`rasteret_sql.collection.remote.opened` and DuckDB take them; of a built one those of its generation, which no rebuild changes."""
+    keys: tuple[str, ...]
+    """Names of the columns that the folders give: ``year``, ``month``."""
     columns: tuple[str, ...]
     bands: tuple[BandInfo, ...]
     metadata: Mapping[str, str]
     bytes: int = 0
     """Of all files."""
+    remote: bool = False
+    """At a URL: its assets may not be local files."""
+    part: Part | None = None
+    """The part of it that is meant; None for all."""
 
     @property
     def band_names(self) -> list[str]:
@@ -132,9 +152,28 @@ def _open(path: Path, name: str | None) -> Collection:
     if not files:
         raise CollectionNotFound(f"{path} is no collection: it holds no Parquet file")
     first, *others = [file.stat() for file in files]
-    columns, bands, metadata = _footer(files[0], ((first.st_mtime_ns, first.st_size),))
-    root, files = _unchanging(path, files, metadata.get(GENERATION))
-    return Collection(name or path.stem, path, root, files, columns, bands, metadata, sum(s.st_size for s in (first, *others)))
+    columns, bands, metadata = _footer(str(files[0]), str(files[0]), ((first.st_mtime_ns, first.st_size),))
+    keys = partition_keys(files[0].relative_to(path).parts[:-1])
+    files = _unchanging(path, files, metadata.get(GENERATION))
+    total = sum(status.st_size for status in (first, *others))
+    return Collection(name or path.stem, str(path), tuple(map(str, files)), keys, columns, bands, metadata, total)
+
+
+def open_remote(url: str, settings: Settings, *, name: str | None = None, rewrites: Mapping[str, str] | None = None) -> Collection:
+    """A collection by URL: see :func:`rasteret_sql.collection.remote.mounted`."""
+    mount = mounted(url, settings, rewrites)
+    files = tuple(mount.names())
+    place = mount.place
+    columns, bands, metadata = _footer(files[0], redact(next(iter(mount.entries.values())).href), ())
+    keys = partition_keys(next(iter(mount.entries)).split("/")[:-1])
+    total = sum(entry.size for entry in mount.entries.values())
+    stem = place.rstrip("/").rpartition("/")[2].partition(".")[0]
+    return Collection(name or stem, place, files, keys, columns, bands, metadata, total, remote=True)
+
+
+def partition_keys(folders: Sequence[str]) -> tuple[str, ...]:
+    """The columns of hive partitions: ``year=2024/month=1`` gives year and month."""
+    return tuple(folder.partition("=")[0] for folder in folders if "=" in folder)
 
 
 def generation_folder(folder: Path, generation: str) -> Path:
@@ -150,30 +189,30 @@ def generation_of(folder: Path) -> str | None:
         return None
 
 
-def _unchanging(path: Path, files: tuple[Path, ...], generation: str | None) -> tuple[Path, tuple[Path, ...]]:
+def _unchanging(path: Path, files: tuple[Path, ...], generation: str | None) -> tuple[Path, ...]:
     """The same files (hard links) in the folder of their generation, which stays for a while when the collection is rebuilt."""
     if generation is None or not path.is_dir():
-        return path, files
+        return files
     root = generation_folder(path.with_name(_place_of(path) or path.name), generation)
     twins = tuple(root / file.relative_to(path) for file in files)
     try:
         same = all(file.samefile(twin) for file, twin in zip(files, twins, strict=True))
     except OSError:
         same = False
-    return (root, twins) if same else (path, files)
+    return twins if same else files
 
 
 @lru_cache(maxsize=256)
-def _footer(file: Path, stamp: tuple[tuple[int, int], ...]) -> tuple[tuple[str, ...], tuple[BandInfo, ...], Mapping[str, str]]:  # noqa: ARG001
+def _footer(file: str, place: str, stamp: tuple[tuple[int, int], ...]) -> tuple[tuple[str, ...], tuple[BandInfo, ...], Mapping[str, str]]:  # noqa: ARG001
     """Columns, bands and metadata of a collection, from one footer (all files of a collection share one schema)."""
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(opened(file))
     except pa.ArrowInvalid as error:
-        raise InvalidRaster(f"{file} is no collection: {one_line(str(error), 120)}") from None
+        raise InvalidRaster(f"{place} is no collection: {one_line(str(error), 120)}") from None
     schema = parquet.schema_arrow
     names = band_names(schema.names)
     if missing := [column for column in ("id", "datetime", "bbox", "assets") if column not in schema.names]:
-        raise InvalidRaster(f"{file} is no collection: it lacks the columns {listing(missing)}")
+        raise InvalidRaster(f"{place} is no collection: it lacks the columns {listing(missing)}")
     metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k not in (b"ARROW:schema", b"pandas")}
     known: dict[str, list[str]] = json.loads(metadata.get("rasteret_sql:dtypes", "{}"))
     bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(parquet, name)), _is_typed(schema, name)) for name in names)
@@ -188,7 +227,15 @@ def _is_typed(schema: pa.Schema, band: str) -> bool:
 def _dtypes(parquet: pq.ParquetFile, band: str) -> list[str]:
     """The band's data types by reading that one column; for collections whose metadata does not list them."""
     found: set[str] = set()
+    leaves = [parquet.schema.column(leaf).path for leaf in range(len(parquet.schema))]
+    if f"{band}{METADATA_SUFFIX}.dtype" not in leaves:
+        raise InvalidRaster(f"{band}{METADATA_SUFFIX} is no band metadata: it lacks dtype")
+    leaf = leaves.index(f"{band}{METADATA_SUFFIX}.dtype")
     for group in range(parquet.num_row_groups):
+        told = parquet.metadata.row_group(group).column(leaf).statistics
+        if told is not None and told.has_min_max and told.min == told.max:
+            found.add(told.min)
+            continue
         column = parquet.read_row_group(group, columns=[f"{band}{METADATA_SUFFIX}.dtype"]).column(0)
         found |= {row["dtype"] for row in column.to_pylist() if row and row["dtype"]}
     return sorted(found)
@@ -201,7 +248,7 @@ def drop_footers() -> None:
 
 def describe(collection: Collection) -> dict[str, Any]:
     """One row of ``rasteret_collections()``."""
-    rows = sum(pq.ParquetFile(f).metadata.num_rows for f in collection.files)
+    rows = sum(pq.read_metadata(opened(file)).num_rows for file in collection.files)
     first, _, last = collection.metadata.get("date_range", ",").partition(",")
     return {
         "name": collection.name,
@@ -211,7 +258,7 @@ def describe(collection: Collection) -> dict[str, Any]:
         "first": first or None,
         "last": last or None,
         "bounds": json.loads(collection.metadata.get("geo", "{}")).get("columns", {}).get("geometry", {}).get("bbox"),
-        "bytes": sum(f.stat().st_size for f in collection.files),
-        "path": str(collection.path),
+        "bytes": collection.bytes,
+        "path": collection.path,
         "built": collection.metadata.get("created"),
     }

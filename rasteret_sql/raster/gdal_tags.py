@@ -19,11 +19,13 @@ _QUOTES: Mapping[str, str] = {"&quot;": '"', "&apos;": "'"}
 
 @dataclass(frozen=True, slots=True)
 class BandItems:
-    """Per sample: value = stored * scale + offset, and the description."""
+    """Per sample: value = stored * scale + offset, description, colour."""
 
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     descriptions: tuple[str | None, ...]
+    colours: tuple[str | None, ...]
+    """Colour interpretation (``"Alpha"``, ``"Red"``…) where it is not what the TIFF tags say."""
 
 
 def parse_number(text: str) -> float | None:
@@ -34,21 +36,21 @@ def parse_number(text: str) -> float | None:
 
 
 def parse_band_items(metadata: str | None, samples: int) -> BandItems:
-    """Scales, offsets and descriptions from the GDAL_METADATA XML; 1.0, 0.0 and None where unset.
+    """Scales, offsets, descriptions and colours from the GDAL_METADATA XML; 1.0, 0.0 and None where unset.
 
     As in GDAL the ``role`` of an ``Item`` decides, not its name, and ``sample`` counts from 0. Text that is not well-formed XML or that declares
     a document type or entities is ignored.
     """
     scales, offsets = [1.0] * samples, [0.0] * samples
-    descriptions: list[str | None] = [None] * samples
+    texts: dict[str, list[str | None]] = {"description": [None] * samples, "colorinterp": [None] * samples}
     for role, sample, text in _role_items(metadata):
         if not 0 <= sample < samples:
             continue
-        if role == "description":
-            descriptions[sample] = text or None
+        if role in texts:
+            texts[role][sample] = text or None
         elif (number := parse_number(text)) is not None:
             (scales if role == "scale" else offsets)[sample] = number
-    return BandItems(tuple(scales), tuple(offsets), tuple(descriptions))
+    return BandItems(tuple(scales), tuple(offsets), tuple(texts["description"]), tuple(texts["colorinterp"]))
 
 
 def _role_items(metadata: str | None) -> list[tuple[str, int, str]]:
@@ -74,7 +76,7 @@ class _RoleItems:
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         sample, role = attributes.get("sample", ""), attributes.get("role", "")
-        known = tag == "Item" and role in {"scale", "offset", "description"} and sample.isascii() and sample.isdigit() and len(sample) <= 5
+        known = tag == "Item" and role in {"scale", "offset", "description", "colorinterp"} and sample.isascii() and sample.isdigit() and len(sample) <= 5
         self._item = (role, int(sample)) if known else None
         self._text.clear()
 

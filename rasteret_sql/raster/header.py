@@ -5,6 +5,7 @@ The parser (:mod:`rasteret_sql.raster.tiff`) makes them from bytes, the collecti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,15 @@ class Layout:
     tiled: bool
     """True for tiles (edge tiles are padded to full size), False for strips (the last one is cut)."""
     bits: int
-    """BitsPerSample as stored; differs from the dtype's width for NBITS files (refused so far) and 1-bit masks."""
+    """BitsPerSample as stored; less than the dtype's width where samples are packed (GDAL's NBITS, 1-bit masks)."""
     lerc_compression: int = 0
     """Inner compression of LERC segments (LercParameters tag): 0 none, 1 deflate, 2 zstd."""
+    jpeg_tables: bytes = b""
+    """JPEGTables: the tables that the JPEG streams of the segments leave out; empty where they leave out none."""
+    ycbcr: bool = False
+    """True for JPEG streams of YCbCr (PhotometricInterpretation 6), which are read as RGB."""
+    fill_order: int = 1
+    """TIFF FillOrder: 1 as usual, 2 where the bits of every stored byte come in reverse."""
 
     @property
     def segment_samples(self) -> int:
@@ -53,6 +60,14 @@ class Layout:
     def segment_nbytes(self) -> int:
         """Decoded size in bytes of one full segment."""
         return self.tile_width * self.tile_height * self.segment_samples * np.dtype(self.dtype).itemsize
+
+
+def alpha_sample(dtype: str, roles: Sequence[bool]) -> int | None:
+    """The sample (from 0) that masks the others, by the rule of GDAL's ``GetMaskBand``: the last one of two or four 8- or 16-bit unsigned ones.
+
+    ``roles`` has one element per sample: whether it is alpha (ExtraSamples 1 or 2, or said so in GDAL_METADATA).
+    """
+    return len(roles) - 1 if len(roles) in (2, 4) and roles[-1] and dtype in ("uint8", "uint16") else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +121,8 @@ class Header:
     offsets: tuple[float, ...]
     descriptions: tuple[str | None, ...]
     """Band descriptions, one per sample."""
+    alpha: int | None = None
+    """The sample (from 0) that says which pixels of the others are valid (:func:`alpha_sample`); None when there is none."""
 
     @property
     def width(self) -> int:

@@ -32,10 +32,12 @@ class Tag(IntEnum):
     SUB_IFDS = 330
     EXTRA_SAMPLES = 338
     SAMPLE_FORMAT = 339
+    JPEG_TABLES = 347
     MODEL_PIXEL_SCALE = 33550
     MODEL_TIEPOINT = 33922
     MODEL_TRANSFORMATION = 34264
     GEO_KEY_DIRECTORY = 34735
+    GEO_DOUBLE_PARAMS = 34736
     GEO_ASCII_PARAMS = 34737
     GDAL_METADATA = 42112
     GDAL_NODATA = 42113
@@ -76,10 +78,20 @@ TRANSPARENCY_MASK = 4
 """NewSubfileType bit 2: a transparency mask for another image in this file."""
 
 UNCOMPRESSED = 1
+JPEG = 7
 LERC = 34887
-READABLE_COMPRESSIONS = frozenset({UNCOMPRESSED, 5, 8, 32946, 32773, LERC, 34925, 50000})
+WEBP = 50001
+JPEG_2000 = frozenset({33004, 33005, 34712})
+"""33003 is missing: Aperio's YCbCr, which no two programs turn into the same RGB."""
+JPEG_XL = frozenset({50002, 52546})
+READABLE_COMPRESSIONS = frozenset({UNCOMPRESSED, 5, JPEG, 8, 32946, 32773, LERC, 34925, 50000, WEBP, *JPEG_2000, *JPEG_XL})
 PREDICTED_COMPRESSIONS = frozenset({5, 8, 32946, 34925, 50000})
 """Codecs libtiff combines with a predictor; for the others the Predictor tag has no meaning and is ignored."""
+
+YCBCR = 6
+"""Value of PhotometricInterpretation."""
+ALPHA_KINDS = frozenset({1, 2})
+"""Values of ExtraSamples that are alpha: associated (premultiplied) and not."""
 
 COMPRESSION_NAMES: Mapping[int, str] = {
     1: "none",

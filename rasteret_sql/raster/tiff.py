@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 from rasteret_sql.raster import tags
+from rasteret_sql.raster.codec import supports
 from rasteret_sql.raster.directory import Directory, FileForm, parse_directory
 from rasteret_sql.raster.gdal_tags import parse_band_items, parse_number
 from rasteret_sql.raster.geokeys import is_pixel_point, parse_geokeys, resolve_crs, resolve_transform
-from rasteret_sql.raster.header import Affine, Header, Layout, Level
-from rasteret_sql.raster.segments import SegmentGrid, parse_grid, parse_layout, parse_level
+from rasteret_sql.raster.header import Affine, Header, Layout, Level, alpha_sample
+from rasteret_sql.raster.segments import MAX_JPEG_TABLES, SegmentGrid, parse_grid, parse_layout, parse_level
 from rasteret_sql.raster.spans import FIRST_READ, NeedBytes, Span, SparseBytes
 from rasteret_sql.raster.tags import Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["NeedBytes", "SparseBytes", "parse_header", "read_header_bytes"]
 
@@ -198,6 +199,7 @@ def _value_limits(image: _Image, *, is_first: bool) -> Iterator[tuple[Tag, int]]
     for tag in (Tag.BITS_PER_SAMPLE, Tag.SAMPLE_FORMAT, Tag.EXTRA_SAMPLES):
         yield tag, grid.samples
     yield Tag.LERC_PARAMETERS, 2
+    yield Tag.JPEG_TABLES, MAX_JPEG_TABLES
     if is_first:
         yield from _GEO_VALUES.items()
         if image.directory.count(Tag.GDAL_METADATA) <= MAX_METADATA_BYTES:
@@ -229,7 +231,15 @@ def _header(form: FileForm, images: list[_Image], file_size: int | None) -> Head
         scales=items.scales,
         offsets=items.offsets,
         descriptions=items.descriptions,
+        alpha=alpha_sample(base.layout.dtype, _alpha_roles(directory, samples, items.colours)),
     )
+
+
+def _alpha_roles(directory: Directory, samples: int, colours: Sequence[str | None]) -> list[bool]:
+    """Which samples are alpha: the first of the extra samples that says so, as in GDAL, or what GDAL_METADATA says in its place."""
+    extra = directory.unsigned_list(Tag.EXTRA_SAMPLES, samples)
+    roles = [False] * (samples - len(extra)) + [kind in tags.ALPHA_KINDS for kind in extra]
+    return [role if colour is None else colour.lower() == "alpha" for role, colour in zip(roles, colours, strict=True)]
 
 
 def _level(image: _Image, file_size: int | None) -> Level:
@@ -261,7 +271,10 @@ def _masks(images: list[_Image], levels: list[Level], file_size: int | None) -> 
         mask = masks[size]
         if mask.grid.samples != 1:
             raise UnsupportedRaster(f"a transparency mask with {mask.grid.samples} samples per pixel is not read")
-        yield _level(mask, file_size)
+        level = _level(mask, file_size)
+        if reason := supports(level.layout):
+            raise UnsupportedRaster(f"its transparency mask: {reason}")
+        yield level
 
 
 def _georeferencing(directory: Directory) -> tuple[Affine, int | None, str | None]:

@@ -5,7 +5,7 @@ Bands of different resolution share one grid per record, the finest of the bands
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from rasteret_sql.errors import UnsupportedRaster
+from rasteret_sql.errors import RasteretError, UnsupportedRaster
 from rasteret_sql.raster.coverage import geometry_masks
 from rasteret_sql.raster.crs import transform_geometries
 from rasteret_sql.raster.grid import Grid, Window, geometry_windows
@@ -22,6 +22,7 @@ from rasteret_sql.reader.cache import Pixels
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Ints, segment_job
 from rasteret_sql.reader.segments import SegmentJob, read_segments
+from rasteret_sql.reader.validity import band_key, valid_pixels
 
 Windows = npt.NDArray[np.int64]
 """(n, 4): row, col, height, width."""
@@ -45,6 +46,14 @@ class Block:
     values: list[Pixels | None]
     valid: list[Bools]
     errors: list[str] = field(default_factory=list)
+
+    def fail(self, bands: Sequence[Band | None], part: int | Hashable, error: RasteretError) -> None:
+        """A segment of a band (by position) or of a mask (by key) could not be read: no pixel of that band, or of those it masks, is valid."""
+        for index, band in enumerate(bands):
+            if index == part or (band is not None and band.mask is not None and band_key(band.mask) == part):
+                self.valid[index][:] = False
+        if str(error) not in self.errors:
+            self.errors.append(str(error))
 
     @property
     def nodata(self) -> bool:
@@ -82,8 +91,9 @@ def masks_of(projected: npt.NDArray[np.object_], grid: Grid, windows: Windows, p
 
 
 def block_nbytes(bands: Sequence[Band | None], windows: Windows) -> Ints:
-    """Bytes of each window's block: the pixels of all bands and their validity."""
-    per_pixel = sum(band.dtype.itemsize + 1 for band in bands if band is not None)
+    """Bytes of each window's block: the pixels of all bands, their validity and their masks."""
+    present = [band for band in bands if band is not None]
+    per_pixel = sum(band.dtype.itemsize + 1 for band in present) + sum(mask.dtype.itemsize for mask in _masks(present).values())
     return windows[:, 2] * windows[:, 3] * per_pixel
 
 
@@ -93,25 +103,28 @@ def tile_order(band: Band, windows: Windows) -> Ints:
 
 
 def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
-    """All blocks; every segment is fetched and decoded once."""
+    """All blocks; every segment, of masks too, is fetched and decoded once."""
     blocks = [_empty(request) for request in requests]
+    masks = [_empty_masks(request) for request in requests]
     jobs: list[SegmentJob] = []
-    owners: list[tuple[int, int]] = []
+    owners: list[tuple[int, int | Hashable]] = []
     for number, (request, block) in enumerate(zip(requests, blocks, strict=True)):
-        for index, (band, out) in enumerate(zip(request.bands, block.values, strict=True)):
-            if band is not None and out is not None:
-                for job in _jobs(band, request, out):
-                    jobs.append(job)
-                    owners.append((number, index))
+        reads: list[tuple[int | Hashable, Band, Pixels]] = [
+            (index, band, out) for index, (band, out) in enumerate(zip(request.bands, block.values, strict=True)) if band is not None and out is not None
+        ]
+        for part, band, out in (*reads, *((key, mask, out) for key, (mask, out) in masks[number].items())):
+            for job in _jobs(band, request, out):
+                jobs.append(job)
+                owners.append((number, part))
     for position, error in read_segments(jobs, query).items():
-        number, index = owners[position]
-        blocks[number].valid[index][:] = False
-        if str(error) not in blocks[number].errors:
-            blocks[number].errors.append(str(error))
-    for request, block in zip(requests, blocks, strict=True):
+        number, part = owners[position]
+        blocks[number].fail(requests[number].bands, part, error)
+    for request, block, held in zip(requests, blocks, masks, strict=True):
         for index, (band, values) in enumerate(zip(request.bands, block.values, strict=True)):
-            if band is not None and values is not None and band.nodata is not None:
-                block.valid[index] &= ~band.invalid(values)
+            if band is not None and values is not None:
+                valid = valid_pixels(band, values, None if band.mask is None else held[band_key(band.mask)][1])
+                if valid is not None:
+                    block.valid[index] &= valid
     return blocks
 
 
@@ -126,6 +139,16 @@ def _empty(request: BlockRequest) -> Block:
             valid &= (rows >= 0)[:, None] & (cols >= 0)[None, :]
         block.valid.append(valid)
     return block
+
+
+def _masks(bands: Sequence[Band | None]) -> dict[Hashable, Band]:
+    """The masks of some bands, each once."""
+    return {band_key(band.mask): band.mask for band in bands if band is not None and band.mask is not None}
+
+
+def _empty_masks(request: BlockRequest) -> dict[Hashable, tuple[Band, Pixels]]:
+    shape = (request.window.height, request.window.width)
+    return {key: (mask, np.zeros(shape, mask.dtype)) for key, mask in _masks(request.bands).items()}
 
 
 def _jobs(band: Band, request: BlockRequest, out: Pixels) -> Iterator[SegmentJob]:

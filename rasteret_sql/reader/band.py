@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class Band:
     offset: float = 0.0
     etag: str | None = None
     size: int | None = None
+    mask: Band | None = None
+    """The band whose zeros tell this one's invalid pixels (:mod:`rasteret_sql.reader.validity`), on the same grid; None: nodata tells."""
     dtype: np.dtype[np.generic] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,10 +45,6 @@ class Band:
     def segment_sample(self) -> int | None:
         """Which sample of a decoded segment is this band; None where a segment holds one sample only."""
         return self.sample if self.layout.segment_samples > 1 else None
-
-    def invalid(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-        """Mask of pixels that hold nodata. NaN is invalid in float bands that declare nodata as NaN, and never a number in any other."""
-        return nodata_mask(values, self.nodata)
 
 
 def physical(values: npt.NDArray[Any], band: Band, *, scaled: bool) -> npt.NDArray[Any]:
@@ -94,7 +93,8 @@ def bands_of(header: Header, href: str, *, etag: str | None = None, size: int | 
     """All bands of a file, named ``b1``…``bn``; ``crs`` serves files that name none."""
     base = header.levels[0]
     grid = Grid(header.transform, base.width, base.height)
-    return [
+    alpha = None if header.alpha is None else (header.alpha, plane_of(base, header.alpha))
+    bands = [
         Band(
             name=f"b{sample + 1}",
             href=href,
@@ -110,6 +110,30 @@ def bands_of(header: Header, href: str, *, etag: str | None = None, size: int | 
         )
         for sample in range(header.samples_per_pixel)
     ]
+    return [masked_band(band, level_of_size(header.masks, base.width, base.height), alpha) for band in bands]
+
+
+def masked_band(band: Band, internal: Level | None, alpha: tuple[int, Level] | None) -> Band:
+    """The band with the mask that decides on its pixels; the band itself where nodata decides, or nothing does.
+
+    The rule is GDAL's (``GTiffRasterBand::GetMaskBand``, then ``GDALRasterBand::GetMaskBand``), and so that of rasterio's ``read(masked=True)``: a mask
+    inside the file decides alone; without one the nodata value; without that the alpha sample, of which 0 is invalid. The alpha sample itself has no
+    mask. What lies beside a file (``.msk``, ``.aux.xml``) is not looked for.
+
+    ``internal`` is the mask inside the file, ``alpha`` the alpha sample and its level, both of the band's size.
+    """
+    if internal is not None:
+        sample, level = 0, internal
+    elif alpha is not None and band.nodata is None and alpha[0] != band.sample:
+        sample, level = alpha
+    else:
+        return band
+    return replace(band, mask=replace(band, name="mask", sample=sample, level=level, nodata=None, mask=None))
+
+
+def level_of_size(levels: Iterable[Level], width: int, height: int) -> Level | None:
+    """The level that has exactly this size."""
+    return next((level for level in levels if (level.width, level.height) == (width, height)), None)
 
 
 def plane_of(level: Level, sample: int) -> Level:

@@ -15,6 +15,7 @@ from rasteret_sql.reader.cache import SegmentKey
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import PixelSet
 from rasteret_sql.reader.segments import GAP_FRACTION, MAX_REQUEST_BYTES
+from rasteret_sql.reader.validity import with_masks
 from rasteret_sql.storage.ranges import coalesce
 
 Ints = npt.NDArray[np.int64]
@@ -28,6 +29,9 @@ class Cost:
     requests: int
     bytes: int
     bytes_cached: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.tiles + other.tiles, self.requests + other.requests, self.bytes + other.bytes, self.bytes_cached + other.bytes_cached)
 
 
 def segments_under(band: Band, windows: Ints) -> Ints:
@@ -50,6 +54,12 @@ def cost_of(band: Band, segments: Ints, query: Query, counted: dict[str, Ints]) 
     return Cost(len(starts), len(merged), int(lengths.sum()), int(lengths[cached].sum()))
 
 
+def cost_under(band: Band, windows: Ints, query: Query, counted: dict[str, Ints]) -> Cost:
+    """Cost of the segments of a band, and of its mask, under windows (n, 4) of the band's grid."""
+    cost = cost_of(band, segments_under(band, windows), query, counted)
+    return cost if band.mask is None else cost + cost_of(band.mask, segments_under(band.mask, windows), query, counted)
+
+
 def check_budget(needed: int, query: Query) -> None:
     """Refuse what is, with what the query has fetched already, over ``rasteret_max_bytes``, with both figures."""
     limit = query.settings.max_bytes
@@ -62,9 +72,9 @@ def check_budget(needed: int, query: Query) -> None:
 
 
 def bytes_of_pixels(reads: Iterable[tuple[Band, PixelSet]], query: Query) -> int:
-    """Stored bytes of the distinct segments under pixels of bands that are not in the cache."""
+    """Stored bytes of the distinct segments under pixels of bands, and of their masks, that are not in the cache."""
     seen: dict[SegmentKey, int] = {}
-    for band, pixels in reads:
+    for band, pixels in with_masks(list(reads))[0]:
         segments = pixels.by_segment(band.layout, band.level.tiles_across).ids
         starts, lengths = band.level.offsets[segments].tolist(), band.level.byte_counts[segments].tolist()
         seen.update((SegmentKey(band.href, start, band.etag), length) for start, length in zip(starts, lengths, strict=True))

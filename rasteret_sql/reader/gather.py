@@ -14,6 +14,7 @@ from rasteret_sql.reader.band import Band, fill_value
 from rasteret_sql.reader.cache import Pixels, SegmentKey
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.segments import SegmentJob, read_segments
+from rasteret_sql.reader.validity import valid_pixels, with_masks
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -70,11 +71,12 @@ class Gathered:
 
 
 def gather(requests: Sequence[tuple[Band, PixelSet]], query: Query) -> list[Gathered]:
-    """Read every (band, pixels) pair; all segments of all pairs make one plan, each is fetched and decoded once."""
-    results = [Gathered(np.full(len(pixels), fill_value(band.dtype, band.nodata), dtype=band.dtype), np.empty(0, bool)) for band, pixels in requests]
+    """Read every (band, pixels) pair; all segments of all pairs and of the bands' masks make one plan, each is fetched and decoded once."""
+    wide, masks = with_masks(requests)
+    results = [Gathered(np.full(len(pixels), fill_value(band.dtype, band.nodata), dtype=band.dtype), np.empty(0, bool)) for band, pixels in wide]
     jobs: list[SegmentJob] = []
     places: list[tuple[int, Ints]] = []
-    for index, (band, pixels) in enumerate(requests):
+    for index, (band, pixels) in enumerate(wide):
         parts = pixels.by_segment(band.layout, band.level.tiles_across)
         for i, segment in enumerate(parts.ids):
             span = slice(parts.starts[i], parts.starts[i + 1])
@@ -87,11 +89,15 @@ def gather(requests: Sequence[tuple[Band, PixelSet]], query: Query) -> list[Gath
     for failed, error in read_segments(jobs, query).items():
         index, positions = places[failed]
         results[index].errors.append((positions, error))
-    for result, (band, _) in zip(results, requests, strict=True):
-        result.valid = ~band.invalid(result.values)
+    for (band, _), mask, result in zip(requests, masks, results, strict=False):  # the masks' own results lie behind
+        found = None if mask is None else results[mask]
+        valid = valid_pixels(band, result.values, None if found is None else found.values)
+        result.valid = np.ones(len(result.values), bool) if valid is None else valid
+        if found is not None:
+            result.errors += found.errors
         for positions, _ in result.errors:
             result.valid[positions] = False
-    return results
+    return results[: len(requests)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

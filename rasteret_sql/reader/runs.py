@@ -20,6 +20,7 @@ from rasteret_sql.reader.cache import Pixels
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Gathered, Ints, segment_job
 from rasteret_sql.reader.segments import SegmentJob, read_segments
+from rasteret_sql.reader.validity import valid_pixels, with_masks
 
 
 @dataclass(slots=True, eq=False)
@@ -145,15 +146,16 @@ def source_pixels(grid: Grid, source: Grid) -> tuple[Ints, Ints]:
 
 
 def gather_runs(requests: Sequence[tuple[Band, RunSet]], query: Query) -> list[Gathered]:
-    """Read every (band, runs) pair: values in the order of the runs. Every segment is fetched and decoded once.
+    """Read every (band, runs) pair: values in the order of the runs. Every segment, of masks too, is fetched and decoded once.
 
     What a segment that cannot be read would hold is not valid, and neither is what lies outside of a coarser band's image.
     """
-    results = [Gathered(np.full(runs.count, fill_value(band.dtype, band.nodata), dtype=band.dtype), np.empty(0, bool)) for band, runs in requests]
+    wide, masks = with_masks(requests)
+    results = [Gathered(np.full(runs.count, fill_value(band.dtype, band.nodata), dtype=band.dtype), np.ones(runs.count, bool)) for band, runs in wide]
     jobs: list[SegmentJob] = []
     owners: list[tuple[int, slice]] = []
     outside: list[tuple[int, slice]] = []
-    for index, (band, runs) in enumerate(requests):
+    for index, (band, runs) in enumerate(wide):
         pieces = runs.pieces(band)
         for segment, span in pieces:
             if segment < 0:
@@ -164,12 +166,17 @@ def gather_runs(requests: Sequence[tuple[Band, RunSet]], query: Query) -> list[G
                 jobs.append(job)
                 owners.append((index, span))
     failures = read_segments(jobs, query)
-    for result, (band, _) in zip(results, requests, strict=True):
-        result.valid = np.ones(len(result.values), bool) if band.nodata is None else ~band.invalid(result.values)
     for index, span in [*outside, *(owners[position] for position in failures)]:
-        band, runs = requests[index]
+        band, runs = wide[index]
         results[index].valid[runs.pieces(band).targets(span)] = False
-    return results
+    for (band, _), mask, result in zip(requests, masks, results, strict=False):  # the masks' own results lie behind
+        found = None if mask is None else results[mask]
+        valid = valid_pixels(band, result.values, None if found is None else found.values)
+        if valid is not None:
+            result.valid &= valid
+        if found is not None:
+            result.valid &= found.valid
+    return results[: len(requests)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ finished, and its pixels forgotten, when its last chunk is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from rasteret_sql.reader.gather import Bools, Ints, segment_job
 from rasteret_sql.reader.segments import SegmentJob, read_segments
 from rasteret_sql.reader.shapes import ZoneShapes
 from rasteret_sql.reader.tally import Failure, Tally, ZoneRows
+from rasteret_sql.reader.validity import band_key, valid_pixels
 
 Column = tuple[npt.NDArray[Any], Bools | None]
 """Values and their validity (None: all valid)."""
@@ -132,10 +133,10 @@ class ZoneReader:
         return chunks
 
     def _check_budget(self, chunks: Sequence[_Chunk]) -> None:
-        segments: dict[tuple[str, int], tuple[Band, list[int]]] = {}
+        segments: dict[Hashable, tuple[Band, list[int]]] = {}
         for chunk in chunks:
             for band, numbers in chunk.segments():
-                segments.setdefault((band.href, band.sample), (band, []))[1].extend(numbers)
+                segments.setdefault(band_key(band), (band, []))[1].extend(numbers)
         counted: dict[str, Ints] = {}
         costs = [cost_of(band, np.unique(np.array(numbers, dtype=np.int64)), self.query, counted) for band, numbers in segments.values()]
         check_budget(sum(cost.bytes - cost.bytes_cached for cost in costs), self.query)
@@ -158,7 +159,8 @@ class _Chunk:
         self._lock = threading.Lock()
         self._waiting = 0
         self._finished = False
-        self._segments = [(index, band, list(self.pixels.parts(band))) for index, band in enumerate(visit.bands) if band is not None]
+        self._layers, self._masks = _layers(visit.bands)
+        self._segments = [(index, band, list(self.pixels.parts(band))) for index, band in self._layers.items()]
 
     @property
     def pixels(self) -> ChunkPixels:
@@ -181,10 +183,9 @@ class _Chunk:
 
     def take(self, index: int, number: int, segment: Pixels) -> None:
         """Copy what is wanted of a segment; the last one completes the chunk."""
-        band = self.visit.bands[index]
-        if band is not None:
-            self._held = self.pixels
-            self._held.parts(band)[number].copy(segment, band.segment_sample, self._array(index, band))
+        band = self._layers[index]
+        self._held = self.pixels
+        self._held.parts(band)[number].copy(segment, band.segment_sample, self._array(index, band))
         with self._lock:
             self._waiting -= 1
             complete = self._waiting == 0
@@ -192,11 +193,12 @@ class _Chunk:
             self.finish()
 
     def fail(self, index: int, number: int, message: str) -> None:
-        """A segment could not be read: what needs the band cannot be told of the zones that have pixels in it."""
-        band, pixels = self.visit.bands[index], self.pixels
-        positions = None if band is None else pixels.parts(band)[number].positions
+        """A segment could not be read: what needs the band, or bands that it masks, cannot be told of the zones that have pixels in it."""
+        pixels = self.pixels
+        positions = pixels.parts(self._layers[index])[number].positions
         met = self.pairs if positions is None else self.pairs[np.unique(np.searchsorted(pixels.starts, positions, side="right") - 1)]
-        self.failures.append(Failure(self.reader.request.names[index], met, message))
+        names = self.reader.request.names
+        self.failures += [Failure(names[band], met, message) for band in range(len(names)) if index in (band, self._masks.get(band))]
 
     def finish(self) -> None:
         """Reduce what was gathered, once."""
@@ -222,13 +224,26 @@ class _Chunk:
 
     def _column(self, index: int, band: Band) -> Column:
         values: npt.NDArray[Any] = self._array(index, band)
-        valid: Bools | None = ~band.invalid(values) if band.nodata is not None else None
+        mask = self._masks.get(index)
+        valid = valid_pixels(band, values, None if mask is None else self._array(mask, self._layers[mask]))
         if band.grid != self.zones.grid:  # pixels outside of a coarser band's image are in none of its segments
             inside = np.zeros(len(values), dtype=bool)
             for part in self.pixels.parts(band).values():
                 inside[slice(None) if part.positions is None else part.positions] = True
             valid = inside if valid is None else valid & inside
         return (values * band.scale + band.offset if self.reader.request.scaled else values), valid
+
+
+def _layers(bands: Sequence[Band | None]) -> tuple[dict[int, Band], dict[int, int]]:
+    """What is read for some bands, by number: the bands by their position, then their masks, each once; and which mask is which band's."""
+    layers = {index: band for index, band in enumerate(bands) if band is not None}
+    numbers: dict[Hashable, int] = {}
+    masks: dict[int, int] = {}
+    for index, band in list(layers.items()):
+        if band.mask is not None:
+            masks[index] = numbers.setdefault(band_key(band.mask), len(bands) + len(numbers))
+            layers[masks[index]] = band.mask
+    return layers, masks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

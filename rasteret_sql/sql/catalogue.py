@@ -94,6 +94,12 @@ TABLE_FUNCTIONS = (
         },
     ),
     TableFunction(
+        "rasteret_export",
+        "write the records of a collection or relation as a collection: to a folder, a .parquet file or s3://",
+        ("collection", "path"),
+        {"partition_by": "NULL", "overwrite": "NULL"},
+    ),
+    TableFunction(
         "rasteret_sample",
         'values of bands at points: one row per point and record; time_column is time, which DuckDB 1.5 takes only as "time"',
         ("collection", "points"),

@@ -18,9 +18,10 @@ from rasteret_sql.errors import RasteretError
 from rasteret_sql.settings import resolve_settings
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
 from rasteret_sql.sql.evaluator import Evaluator
+from rasteret_sql.sql.filesystem import register_files
 from rasteret_sql.sql.planner import plan
 from rasteret_sql.sql.scalars import scalar_options, typed_field, zonal_options
-from rasteret_sql.udfs import build, build_stac, geometry, info, pixels, read, sample, times, zonal
+from rasteret_sql.udfs import build, build_stac, export, geometry, info, pixels, read, sample, times, zonal
 from rasteret_sql.udfs import plan as cost
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
 
@@ -48,6 +49,7 @@ def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
         catalog = _catalog(con)
         for name, (function, result, effects) in _functions().items():
             _create(con, name, function, result, effects=effects)
+        register_files(con)
         con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {catalog} (READ_WRITE)").fetchall()
         for statement in _macros(catalog):
             con.execute(statement).fetchall()
@@ -102,6 +104,9 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_cost": (cost.plan, cost.RESULT, False),
         "__rasteret_build": (build.build, build.RESULT, True),
         "__rasteret_build_stac": (build_stac.build, build.RESULT, True),
+        "__rasteret_export_begin": (export.begin, "BIGINT", True),
+        "__rasteret_export_take": (export.take, "BIGINT", True),
+        "__rasteret_export_end": (export.end, export.RESULT, True),
         "__rasteret_datasets": (info.answering(build_stac.datasets), build_stac.DATASETS, True),
         "__rasteret_collections": (info.answering(info.collections), info.COLLECTIONS, True),
         "__rasteret_bands": (info.answering(info.bands), info.BANDS, True),

@@ -32,12 +32,12 @@ def plan_collection(arguments: Arguments) -> str:
 
 def plan_bands(arguments: Arguments) -> str:
     collection = collection_on_disk(arguments.required("collection"), arguments.settings, arguments.crs("crs"))
-    return _rows("__rasteret_bands", {"bands": collection.band_names, "files": [str(file) for file in collection.files]})
+    return _rows("__rasteret_bands", {"bands": collection.band_names, "files": list(collection.files)})
 
 
 def plan_failures(arguments: Arguments) -> str:
     collection = collection_on_disk(arguments.required("collection"), arguments.settings)
-    return _rows("__rasteret_failures", {"path": str(collection.path)})
+    return _rows("__rasteret_failures", {"path": collection.path})
 
 
 def plan_collections(arguments: Arguments) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from rasteret_sql.errors import RasteretError, one_line
-from rasteret_sql.sql import plan_areas, plan_build, plan_collections, plan_pixels, plan_points, plan_zonal
+from rasteret_sql.sql import plan_areas, plan_build, plan_collections, plan_export, plan_pixels, plan_points, plan_zonal
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import text
 from rasteret_sql.udfs.arrow import one_chunk
@@ -46,4 +46,5 @@ PLANNERS: Mapping[str, Callable[[Arguments], str]] = {
     "rasteret_build_from_stac": plan_build.plan_build_from_stac,
     "rasteret_build": plan_build.plan_build,
     "rasteret_datasets": plan_build.plan_datasets,
+    "rasteret_export": plan_export.plan_export,
 }

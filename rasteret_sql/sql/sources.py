@@ -16,10 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.build import index_files
-from rasteret_sql.collection.registry import read_ready_place
+from rasteret_sql.collection.links import Link, find_link, known_names, open_link
+from rasteret_sql.collection.registry import find_dataset, read_ready_place
+from rasteret_sql.collection.remote import is_remote_file
 from rasteret_sql.collection.schema import metadata_column
-from rasteret_sql.collection.workspace import Collection, collection_names, find_collection, open_collection
-from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near, redact
+from rasteret_sql.collection.workspace import Collection, Part, find_collection, open_collection, open_remote
+from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
@@ -61,8 +63,8 @@ class Records:
 
     @property
     def large(self) -> bool:
-        """Is the index so long that records are looked up rather than scanned?"""
-        return self.collection is not None and self.collection.bytes >= LARGE_BYTES
+        """Is the index so long, or so far away, that records are looked up rather than scanned?"""
+        return self.collection is not None and (self.collection.remote or self.collection.bytes >= LARGE_BYTES)
 
     def payload(self, bands: Sequence[str]) -> str:
         """What a reader needs of a record, as one struct (see ``collection/rows.py``)."""
@@ -127,53 +129,97 @@ def records_of(source: Any, settings: Settings, crs: str | None = None) -> Recor
     found = find_collection(source, settings.workspace)
     if found is not None:
         return _on_disk(found)
-    source = read_ready_place(source, settings.workspace) or source
+    link = find_link(source, settings.workspace) or _read_ready(source, settings)
+    if link is not None:
+        return _on_disk(open_link(link, settings))
     if _is_tiff(source):
         return _on_disk(_bare_files([source], settings, crs))
     if _is_path(source):
-        path = _local_path(source)
-        if path is None:
-            raise CollectionNotFound(f"{redact(source)} is no GeoTIFF; collections on object storage are not opened yet")
-        if not path.exists():
-            names = collection_names(settings.workspace)
-            raise CollectionNotFound(f"no collection {source!r}{near(source, names)}; built: {listing(names)}; no file or folder of that name either")
-        return _on_disk(open_collection(path))
+        return _on_disk(_by_path(source, settings))
     scan = f"(SELECT *, row_number() OVER () AS __rasteret_row FROM {relation(source)})"
     return Records(scan, "''", "__rasteret_row", None)
+
+
+def _by_path(source: str, settings: Settings) -> Collection:
+    path = _local_path(source)
+    if path is None:
+        return open_remote(source, settings)
+    if not path.exists():
+        names = known_names(settings.workspace)
+        raise CollectionNotFound(f"no collection {source!r}{near(source, names)}; built: {listing(names)}; no file or folder of that name either")
+    return open_collection(path)
 
 
 def collection_on_disk(source: Any, settings: Settings, crs: str | None = None) -> Collection:
     """Like :func:`records_of`, for functions that need the files."""
     collection = records_of(source, settings, crs).collection
     if collection is None:
-        names = collection_names(settings.workspace)
+        names = known_names(settings.workspace)
         raise CollectionNotFound(f"no collection {source!r}{near(str(source), names)}; built: {listing(names)}")
     return collection
 
 
 def unknown_bands(source: str, settings: Settings) -> InvalidArgument:
     """What to say of a name that is no built collection when the bands were left out: a relation's are not known before it runs."""
-    names = collection_names(settings.workspace)
+    names = known_names(settings.workspace)
     return InvalidArgument(
         f"no built collection {source!r}{near(source, names)}; built: {listing(names)}; of a table or view name the bands, such as bands := ['B04']"
     )
 
 
+def _read_ready(source: str, settings: Settings) -> Link | None:
+    """A dataset that is a collection already, by its id."""
+    place = read_ready_place(source, settings.workspace)
+    if place is None:
+        return None
+    return Link(source, place, rewrites=find_dataset(source, settings.workspace).url_rewrite)
+
+
 def _on_disk(collection: Collection) -> Records:
     files = listed(text(_literal_path(file)) for file in collection.files)
-    inside = collection.files[0].relative_to(collection.root).parts[:-1]
-    keys = [part.partition("=")[0] for part in inside if "=" in part]
-    types = listed(f"{ident(key)}: INTEGER" for key in keys if key in ("year", "month"))
-    hive = (f"true, hive_types = {{{types}}}" if types else "true") if keys else "false"
+    types = listed(f"{ident(key)}: INTEGER" for key in collection.keys if key in ("year", "month"))
+    hive = (f"true, hive_types = {{{types}}}" if types else "true") if collection.keys else "false"
     scan = f"read_parquet([{files}], filename = '__rasteret_file', file_row_number = true, hive_partitioning = {hive})"
+    if collection.part is not None and (conditions := part_conditions(collection)):
+        scan = f"(FROM {scan} WHERE {' AND '.join(conditions)})"
     return Records(scan, "__rasteret_file", "file_row_number", collection)
 
 
-def _literal_path(file: Path) -> str:
-    """DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; in brackets they are themselves."""
-    escaped = re.sub(r"[*?\[]", r"[\g<0>]", str(file))
-    if "\\" in escaped and escaped != str(file):
-        raise InvalidArgument(f"{str(file)!r} holds a backslash and one of * ? [, which DuckDB cannot name; rename it")
+def part_conditions(collection: Collection) -> list[str]:
+    """The filters of a link's place and period, such that Parquet's row groups are pruned by them.
+
+    A box across the antimeridian has xmin > xmax. Asking for that too costs the pruning by longitude, so it is asked only of collections that may
+    hold such a box: those written here whose bounds span the globe.
+    """
+    conditions = []
+    part = collection.part or Part()
+    if part.bbox is not None:
+        west, south, east, north = part.bbox
+        bounds = json.loads(collection.metadata.get("geo", "{}")).get("columns", {}).get("geometry", {}).get("bbox")
+        crossing = "rasteret_sql:dtypes" in collection.metadata and (bounds is None or bounds[0] > bounds[2] or bounds[0] <= -180 <= 180 <= bounds[2])
+        conditions += [f"bbox.ymin <= {north!r}", f"bbox.ymax >= {south!r}"]
+        if west > east:
+            conditions.append(f"(bbox.xmax >= {west!r} OR bbox.xmin <= {east!r} OR bbox.xmin > bbox.xmax)")
+        elif crossing:
+            meets = f"bbox.xmin <= {east!r} AND bbox.xmax >= {west!r}"
+            conditions.append(f"(({meets}) OR (bbox.xmin > bbox.xmax AND (bbox.xmin <= {east!r} OR bbox.xmax >= {west!r})))")
+        else:
+            conditions += [f"bbox.xmin <= {east!r}", f"bbox.xmax >= {west!r}"]
+    conditions += [
+        f"datetime {sign} TIMESTAMP {text(moment.isoformat(sep=' '))}"
+        for sign, moment in ((">=", part.start), ("<=", part.end))
+        if moment is not None
+    ]
+    return conditions
+
+
+def _literal_path(file: str) -> str:
+    """DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; in brackets they are themselves. Remote names are literal as they are."""
+    if is_remote_file(file):
+        return file
+    escaped = re.sub(r"[*?\[]", r"[\g<0>]", file)
+    if "\\" in escaped and escaped != file:
+        raise InvalidArgument(f"{file!r} holds a backslash and one of * ? [, which DuckDB cannot name; rename it")
     return escaped
 
 

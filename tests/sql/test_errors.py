@@ -49,7 +49,6 @@ CALLS = {
     "rasteret_failures(nosuch)": "rasteret_failures: no collection 'nosuch'; built: demo",
     "rasteret_read('/no/such', plots)": "rasteret_read: no collection '/no/such'; built: demo; no file or folder of that name either",
     "rasteret_sample('such.parquet', points)": "rasteret_sample: no collection 'such.parquet'; built: demo; no file or folder of that name either",
-    "rasteret_plan('s3://bucket/index', plots)": "rasteret_plan: s3://bucket/index is no GeoTIFF; collections on object storage are not opened yet",
     "rasteret_bands(5)": "rasteret_bands: collection := 5 is not valid; a name, a path, a list of GeoTIFFs or a table is",
     "rasteret_bands('')": "rasteret_bands: collection := '' is not valid; a name, a path, a list of GeoTIFFs or a table is",
     "rasteret_bands(NULL)": "rasteret_bands: collection is missing",

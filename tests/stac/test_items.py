@@ -90,6 +90,20 @@ def test_nodata_scale_and_offset(catalogue, fields):
     assert (meta["nodata"], meta["scale"], meta["offset"]) == (9.0, 0.5, -2.0)
 
 
+def test_an_offset_that_was_subtracted_already(catalogue):
+    """Earth Search leaves it in the metadata and says so in a property."""
+    meta = catalogue(OLD, {"earthsearch:boa_offset_applied": True})["red_metadata"]
+    assert (meta["scale"], meta["offset"]) == (0.5, 0.0)
+    assert catalogue(OLD, {"earthsearch:boa_offset_applied": False})["red_metadata"]["offset"] == -2.0
+
+
+def test_hrefs_are_rewritten_by_prefix():
+    found = Batch(parse_band_map({"r": "r"}), {"https://landsatlook.usgs.gov/data/": "s3://usgs-landsat/"})
+    for href in ("https://landsatlook.usgs.gov/data/a.tif", "./b.tif", "https://example.com/c.tif"):
+        found.add({"id": href, "assets": {"r": {"href": href}}}, "https://landsatlook.usgs.gov/data/items/i.json")
+    assert found.table(remote=True).hrefs == {"r": ["s3://usgs-landsat/a.tif", "s3://usgs-landsat/items/b.tif", "https://example.com/c.tif"]}
+
+
 def test_the_header_s_scale_and_offset_go_together(catalogue, tmp_path, con):
     import rasterio
 

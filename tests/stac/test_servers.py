@@ -46,7 +46,7 @@ def api(search, conforms=CORE, methods=("GET", "POST"), **more):
 
     def answer(asked):
         if asked.path == "/v1":
-            found = [{"rel": "search", "href": "/v1/search", "method": method} for method in methods]
+            found = [{"rel": "search", "href": "/v1/search"} | ({"method": method} if method else {}) for method in methods]
             return Reply({"type": "Catalog", "stac_version": "1.0.0", "id": "x", "conformsTo": conforms, "links": found, **more})
         return search(asked) if asked.path == "/v1/search" else Reply({"description": "no"}, 404)
 
@@ -107,6 +107,14 @@ def test_get_where_there_is_no_post():
             "sortby": "-a,+b",
             "limit": "100",
         }
+
+
+def test_an_old_root():
+    """Planetary Computer's in its first years: no type, a search link without a method, classes of a beta."""
+    beta = ["https://api.stacspec.org/v1.0.0-beta.1/core", "https://api.stacspec.org/v1.0.0-beta.1/item-search"]
+    with api(lambda asked: page([item(1)]), conforms=beta, methods=(None,), type=None, stac_version="1.0.0-beta.2") as server:
+        assert found(server) == ["i1"]
+        assert server.asked[1].method == "GET"
 
 
 def test_a_root_without_links_to_its_search():

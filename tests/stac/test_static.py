@@ -192,6 +192,12 @@ def test_a_catalogue_on_a_server_names_no_files_of_this_machine(con, folder, tmp
     with AnsweringServer(answer) as server:
         said = refusal(con, f"{server.url}/catalog.json", collection="NULL")
         assert said.startswith("none of the 3 records has a readable file; the first: ")
+        assert sorted(asked.path for asked in server.asked if asked.path.endswith(".json")) == [
+            "/0.json",
+            "/1.json",
+            "/2.json",
+            "/catalog.json",
+        ]  # and one statement builds once
     with AnsweringServer(
         lambda asked: Reply(
             {"type": "Catalog", "stac_version": "1.0.0", "id": "x", "links": [{"rel": "item", "href": f"file://{target.with_suffix('.json')}"}]}
