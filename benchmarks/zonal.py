@@ -1,14 +1,14 @@
 """Zonal statistics as results: their common form, what is right, and how near a contender must come.
 
-A result is float64 of shape (zones, scenes, bands, statistics), zones in the order of ``inputs.ids``, NaN for NULL. Two rules say which pixels are in a
-zone: ``fractional`` weighs every pixel with the share of it that is covered, ``center`` takes those whose centres are inside. The reference holds both,
-zones in the order of their ids, and each contender is judged by the rule it has.
+A result is float64 of shape (zones, scenes, bands, statistics), zones in the order of ``inputs.ids``, NaN for NULL. Two rules say which pixels are in
+a zone: ``fractional`` weighs every pixel with the share of it that is covered, ``center`` takes those whose centres are inside. The reference holds
+both, zones in the order of their ids, and each contender is judged by the rule it has.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +21,16 @@ TOLERANCE = {
     "fractional": {"count": 5e-5, "mean": 5e-6, "sum": 5e-5},
     "center": {"count": 0.0, "mean": 1e-12, "sum": 1e-12},
 }
-"""Largest relative difference. Exact coverage: exactextract adds in float32, and edges may be straight in longitude/latitude or in the image's CRS (2 mm
-apart on 600 m); a covered sliver that is there for one and not for the other would change ``min`` or ``max``, so :data:`SLIVERS` of these may differ.
+"""Largest relative difference. Exact coverage: exactextract keeps shares in float32, and edges may be straight in longitude/latitude or in the image's
+CRS (2 mm apart on 600 m); a sliver that is covered for one and not for the other may change ``min`` or ``max``, so :data:`SLIVERS` of these may differ.
 """
 SLIVERS = 2e-3
 """Share of zones whose ``min`` or ``max`` may differ under exact coverage (pixels of which less than a ten-thousandth is covered)."""
+
+
+def in_order(table: Any) -> np.ndarray:
+    """(zones, statistics) of a frame that exactextract made, whose ids are text and whose rows are in any order."""
+    return table.assign(id=table["id"].astype(int)).sort_values("id")[list(STATISTICS)].to_numpy(float)
 
 
 def filled(numbers: np.ndarray) -> np.ndarray:

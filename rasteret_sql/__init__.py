@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         collections,
         datasets,
         delete_collection,
+        export,
         import_collection,
         load,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "connect",
     "datasets",
     "delete_collection",
+    "export",
     "forget_credentials",
     "http_headers",
     "import_collection",
@@ -62,6 +64,7 @@ _HOMES = {
     "collections": "rasteret_sql.api",
     "datasets": "rasteret_sql.api",
     "delete_collection": "rasteret_sql.api",
+    "export": "rasteret_sql.api",
     "import_collection": "rasteret_sql.api",
     "load": "rasteret_sql.api",
     "connect": "rasteret_sql.sql.extension",

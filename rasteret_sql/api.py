@@ -239,11 +239,9 @@ def load(place: Where, name: str | None = None, *, workspace: Where | None = Non
         path = Path(where).expanduser()
         if not path.exists():
             names = links.known_names(chosen.workspace)
-            raise CollectionNotFound(
-                f"no collection {where!r}{near(where, names)}; there are: {listing(names)}; no file or folder of that name either"
-            )
+            raise CollectionNotFound(f"no collection {where!r}{near(where, names)}; built: {listing(names)}; no file or folder of that name either")
         where = str(path.resolve())
-    return _named(where if name is None else links.load(where, name, workspace=chosen.workspace), chosen)
+    return _named(where if name is None else links.load(where, name, settings=chosen), chosen)
 
 
 def import_collection(
@@ -256,6 +254,28 @@ def import_collection(
     chosen = _settings(workspace, settings)
     adopt_files(open_collection(Path(path).expanduser()), name, chosen, force=force)
     return _named(name, chosen)
+
+
+def export(
+    collection: str,
+    place: Where,
+    *,
+    partition_by: Sequence[str] | None = None,
+    overwrite: bool = False,
+    workspace: Where | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write a collection (a name, path or URL) as GeoParquet to a folder, a ``.parquet`` file or ``s3://``: ``rasteret_export``.
+
+    Returns its row: path, records, files, bytes, seconds. Partitions are year and month unless ``partition_by`` names other columns.
+    """
+    from rasteret_sql.sql.statements import one_row  # noqa: PLC0415 - the one function here that needs DuckDB
+
+    chosen = _settings(workspace, settings)
+    arguments: dict[str, Any] = {"collection": collection, "path": os.fspath(place), "overwrite": overwrite}
+    if partition_by is not None:
+        arguments["partition_by"] = list(partition_by)
+    return one_row("rasteret_export", arguments, asdict(chosen))
 
 
 def delete_collection(name: str, *, workspace: Where | None = None, settings: Mapping[str, Any] | None = None) -> str:

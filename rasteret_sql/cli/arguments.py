@@ -93,8 +93,7 @@ def names(text: str) -> list[str]:
 
 def pairs(text: str) -> dict[str, str]:
     """``B04=red,B08=nir``."""
-    found = dict(_pair(part) for part in text.split(","))
-    return found
+    return dict(_pair(part) for part in text.split(","))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -47,6 +47,7 @@ def add_to(commands: Commands[Any]) -> None:
     given.add_argument("name", metavar="NAME")
     given.add_argument("place", metavar="PLACE", help="a folder, or s3://bucket/prefix")
     given.add_argument("--partition-by", type=names, metavar="COLUMNS", help="columns of the folders (year,month)")
+    given.add_argument("--force", action="store_true", help="replace what an export left there")
     removed = command(
         group,
         "delete",
@@ -182,6 +183,22 @@ def _import(arguments: Namespace) -> None:
         write_json(_row(found))
     else:
         sys.stdout.write(f"{found!r}\n")
+
+
+def _export(arguments: Namespace) -> None:
+    said = rasteret_sql.export(
+        arguments.name,
+        arguments.place,
+        partition_by=arguments.partition_by,
+        overwrite=arguments.force,
+        workspace=arguments.workspace,
+    )
+        arguments.name, arguments.place, partition_by=arguments.partition_by, overwrite=arguments.force, workspace=arguments.workspace
+    )
+    if arguments.json:
+        write_json(said)
+    else:
+        write_facts({name: size(value) if name == "bytes" else value for name, value in said.items()})
 
 
 def _delete(arguments: Namespace) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 from rasteret_sql import __version__
 from rasteret_sql.cli import build, collections, datasets, demo
 from rasteret_sql.cli.arguments import Parser, joined
 from rasteret_sql.errors import RasteretError, near
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, INTERRUPTED = 1, 130
 
 EPILOG = """\
 examples:
@@ -45,26 +46,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Parser = arguments.parser
     if unknown:
         command.error(f"{unknown[0]!r} is not understood{near(unknown[0], command.options())}")
-    if arguments.run is None:
-        command.print_help()
-        return 0
+    return _run(arguments.run or (lambda _: command.print_help()), arguments)
+
+
+def _run(command: Callable[[Namespace], None], arguments: Namespace) -> int:
+    """Do it; what goes wrong is one line and an exit status."""
+    message = ""
     try:
-        arguments.run(arguments)
+        command(arguments)
         sys.stdout.flush()
     except ImportError as error:
-        return _fail(f"a package is missing or broken: {error}; reinstall with: pip install rasteret-sql")
+        message = f"a package is missing or broken: {error}; reinstall with: pip install rasteret-sql"
     except RasteretError as error:
-        return _fail(str(error))
+        message = str(error)
     except BrokenPipeError:  # `… | head`: nobody reads on; Python would say so once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+    if message:
+        sys.stderr.write(f"rasteret-sql: {message}\n")
+        return FAILED
     return 0
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"rasteret-sql: {message}\n")
-    return FAILED

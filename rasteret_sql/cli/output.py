@@ -39,19 +39,22 @@ def write_facts(facts: Mapping[str, Any]) -> None:
 
 def shown(value: Any) -> str:
     """A value as people read it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={shown(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_item, value))
-    return str(value)
+    match value:
+        case None:
+            text = ""
+        case bool():
+            text = "yes" if value else "no"
+        case int():
+            text = f"{value:,}"
+        case float():
+            text = f"{value:.6g}"
+        case dict():
+            text = ", ".join(f"{key}={shown(item)}" for key, item in value.items())
+        case list() | tuple():
+            text = ", ".join(map(_item, value))
+        case _:
+            text = str(value)
+    return text
 
 
 def _item(value: Any) -> str:

@@ -11,19 +11,21 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from rasteret_sql.collection.remote import FORMAT, MANIFEST, MOUNTS, PARQUET
 from rasteret_sql.collection.workspace import FAILURES_FILE
 from rasteret_sql.collection.write import swap_in
-from rasteret_sql.errors import InvalidArgument, RasteretError, ReadError, WriteError, redact
+from rasteret_sql.errors import InvalidArgument, RasteretError, redact
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.storage import loop
+
+T = TypeVar("T")
 
 _OURS = (MANIFEST, FAILURES_FILE, "_metadata", "_common_metadata")
 _AT_ONCE = 4
@@ -196,7 +198,7 @@ class _Bucket:
             with suppress(RasteretError):
                 self._run(self.query.store.delete(href, deadline=self._deadline()))
 
-    def _run(self, coroutine: object) -> object:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return loop.run(coroutine, cancel=self.query.engine.cancelled)
 
     def _deadline(self) -> float:

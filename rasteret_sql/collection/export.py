@@ -1,4 +1,4 @@
-"""Writing any relation with the contract columns as a collection: spooled to local disk batch by batch, sorted by keys in memory, written by partition.
+"""Writing any relation with the contract columns as a collection: spooled to disk batch by batch, sorted by keys in memory, written by partition.
 
 So an export of a million records holds their keys (100 bytes each) and one block of rows, and each row group is a place on the map, as in a build.
 """
@@ -88,12 +88,10 @@ class Export:
     def finish(self) -> Exported:
         """Write what came, all of it or nothing."""
         try:
-            if not self._keys:
-                raise CollectionNotFound("there is nothing to export: no record is left")
-            files = self._write()
+            self._write()
             done = self.destination.finish()
             records = sum(file.records for file in done)
-            return Exported(self.destination.shown, records, len(files), sum(f.bytes for f in done), time.monotonic() - self._started)
+            return Exported(self.destination.shown, records, len(done), sum(f.bytes for f in done), time.monotonic() - self._started)
         except BaseException:
             self.destination.abandon()
             raise
@@ -153,19 +151,19 @@ class Export:
                 rows = rows.drop_columns([n for n in (name,) if n in rows.column_names]).append_column(name, part.cast(pa.int32()))
         return conformed(_storage(rows), schema)
 
-    def _write(self) -> list[str]:
+    def _write(self) -> None:
+        if not self._keys:
+            raise CollectionNotFound("there is nothing to export: no record is left")
         keys = Keys.joined(self._keys)
         labels = np.concatenate(self._labels)
         facts = self._seen.facts(keys)
         schema = facts.schema(self._spool.schema(facts.bands), facts.metadata(self.name, self.source))
         rows = Rows(keys, 0, arrow_store(self._spool.files()), None, schema)
-        names = sorted(self._partitions)
-        for name in names:
+        for name in sorted(self._partitions):
             mine = np.flatnonzero(labels == self._partitions[name])
             file = self._spool.folder / "part-0.parquet"
             write_partition(file, rows, mine)
             self.destination.add(file, f"{name}/part-0.parquet".lstrip("/"), len(mine))
-        return names
 
 
 class _Spool:
@@ -245,7 +243,7 @@ class _Seen:
 def _keys_of(table: pa.Table, times: npt.NDArray[np.int64]) -> Keys:
     keys = Keys.blank(len(table))
     keys.time = times
-    keys.id = np.fromiter((hash_of(text) for text in table["id"].to_pylist()), np.uint64, len(table))
+    keys.id = np.fromiter((order_of(text) for text in table["id"].to_pylist()), np.uint64, len(table))
     corners = table["bbox"].combine_chunks()
     for name in ("xmin", "ymin", "xmax", "ymax"):
         values = pc.struct_field(corners, [name])
@@ -253,7 +251,7 @@ def _keys_of(table: pa.Table, times: npt.NDArray[np.int64]) -> Keys:
     return keys
 
 
-def hash_of(text: str | None) -> int:
+def order_of(text: str | None) -> int:
     """A number that orders ids alike in every process."""
     data = (text or "").encode()[:8].ljust(8, b"\0")
     return int.from_bytes(data, "big")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -52,17 +52,17 @@ def is_url(place: str) -> bool:
     return "://" in place and not place.lower().startswith("file:")
 
 
-def load(place: str, name: str | None = None, *, workspace: str | None = None) -> str:
+def load(place: str, name: str | None = None, *, workspace: str | None = None, settings: Settings | None = None) -> str:
     """Give the collection at a path or URL a name in the workspace; returns the name. Nothing is copied.
 
     The name is by default the folder's or file's own. Raises :class:`CollectionNotFound` or :class:`InvalidRaster` where there is no collection,
     :class:`InvalidArgument` where the name is a built collection's.
     """
-    settings = replace(resolve_settings(), **({} if workspace is None else {"workspace": workspace}))
+    chosen = settings or resolve_settings({"workspace": workspace})
     place = place if is_url(place) else str(Path(place).expanduser().resolve())
-    found = open_place(place, settings)
+    found = open_place(place, chosen)
     link = Link(check_name(name or re.sub(r"[^\w.\-]", "_", found.name)), place)
-    save_link(link, settings.workspace)
+    save_link(link, chosen.workspace)
     return link.name
 
 
@@ -121,7 +121,7 @@ def save_link(link: Link, workspace: str) -> None:
     folder = workspace_path(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{link.name}.{uuid.uuid4().hex[:8]}"
-    text = json.dumps({"format": _FORMAT, **asdict(link)}, default=_text, indent=2, ensure_ascii=False)
+    text = json.dumps({"format": _FORMAT, **link_to_json(link)}, indent=2, ensure_ascii=False)
     try:
         aside.write_text(f"{text}\n", encoding="utf-8")
         aside.replace(folder / f"{link.name}{ENDING}")
@@ -152,23 +152,25 @@ def _read(name: str, file: Path) -> Link:
         said = json.loads(file.read_text(encoding="utf-8"))
         if said["format"] != _FORMAT:
             raise InvalidRaster(f"{file} was written by another version (format {said['format']!r}); this one reads {_FORMAT}")
-        part = said["part"]
-        start, end = (None if part[key] is None else datetime.fromisoformat(part[key]) for key in ("start", "end"))
-        box = _box(part["bbox"])
-        return Link(name, str(said["place"]), str(said["source"]), Part(box, start, end), tuple(said["bands"]), dict(said["rewrites"]))
+        return replace(link_of_json(said), name=name)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidRaster(f"{file} is no link to a collection ({one_line(str(error), 80)}); remove it") from None
 
 
-def _box(numbers: Sequence[float] | None) -> tuple[float, float, float, float] | None:
-    if numbers is None:
-        return None
-    west, south, east, north = map(float, numbers)
-    return west, south, east, north
+def link_to_json(link: Link) -> dict[str, Any]:
+    """As :func:`link_of_json` reads it."""
+    box, start, end = link.part.bbox, link.part.start, link.part.end
+    part = {"bbox": box and list(box), "start": start and start.isoformat(), "end": end and end.isoformat()}
+    return {**asdict(link), "part": part, "bands": list(link.bands)}
 
 
-def _text(value: Any) -> str:
-    """Moments, as JSON takes them."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
+def link_of_json(said: Mapping[str, Any]) -> Link:
+    """KeyError, TypeError or ValueError for what :func:`link_to_json` did not write."""
+    part = said["part"]
+    start, end = (None if part[key] is None else datetime.fromisoformat(part[key]) for key in ("start", "end"))
+    box = None
+    if part["bbox"] is not None:
+        west, south, east, north = map(float, part["bbox"])
+        box = (west, south, east, north)
+    bands = tuple(map(str, said["bands"]))
+    return Link(str(said["name"]), str(said["place"]), str(said["source"]), Part(box, start, end), bands, dict(said["rewrites"]))

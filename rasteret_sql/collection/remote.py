@@ -1,8 +1,8 @@
 """Collections on object storage: which files make one up, and their bytes.
 
 A collection by URL is one Parquet file, or what its ``_collection.json`` lists, or all Parquet files below an ``s3://`` prefix. Its files are
-named ``rasteret://<key>/year=2024/month=1/part-0.parquet`` towards DuckDB and Arrow: the key stands for URL, settings and versions of the files, so neither a
-signed URL nor an old version of a file can come back from a cache under such a name, and no error shows a query string.
+named ``rasteret://<key>/year=2024/month=1/part-0.parquet`` towards DuckDB and Arrow. The key stands for URL, settings and versions of the files, so
+neither a signed URL nor an old version of a file can come back from a cache under such a name, and no error shows a query string.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def remove_collection(name: str, settings: Settings) -> Path:
     workspace = workspace_path(settings.workspace)
     known = known_names(settings.workspace)
     if name not in known:
-        raise CollectionNotFound(f"no collection {name!r}{near(name, known)}; there are: {listing(known)}")
+        raise CollectionNotFound(f"no collection {name!r}{near(name, known)}; built: {listing(known)}")
     with locked(lock_file(workspace, name), f"collection {name!r}", time.monotonic() + settings.timeout_s):
         for suffix in SUFFIXES:
             recover(workspace / f"{name}{suffix}")

@@ -189,16 +189,26 @@ def generation_of(folder: Path) -> str | None:
         return None
 
 
+def _footer_generation(file: Path) -> str | None:
+    found: bytes | None = (pq.read_schema(file).metadata or {}).get(GENERATION.encode())
+    return None if found is None else found.decode()
+
+
 def _unchanging(path: Path, files: tuple[Path, ...], generation: str | None) -> tuple[Path, ...]:
     """The same files (hard links) in the folder of their generation, which stays for a while when the collection is rebuilt."""
     if generation is None or not path.is_dir():
         return files
-    root = generation_folder(path.with_name(_place_of(path) or path.name), generation)
+    place = path.name.removeprefix(".").removesuffix(REPLACED) if path.name.endswith(REPLACED) else path.name
+    root = generation_folder(path.with_name(place), generation)
     twins = tuple(root / file.relative_to(path) for file in files)
+    here = [file.stat() for file in files]  # gone: exchanged just now, and looked at again
     try:
-        same = all(file.samefile(twin) for file, twin in zip(files, twins, strict=True))
+        there = [twin.stat() for twin in twins]
     except OSError:
-        same = False
+        return files
+    same = [status.st_ino for status in here] == [status.st_ino for status in there]
+    if not same and _footer_generation(files[0]) != generation:
+        raise FileNotFoundError(path)
     return twins if same else files
 
 

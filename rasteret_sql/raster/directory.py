@@ -108,6 +108,10 @@ class Directory:
         raw = bytes(self._raw(tag, most, TEXT_TYPES)[2])
         return raw.partition(b"\0")[0].decode(encoding, "replace")
 
+    def octets(self, tag: Tag, most: int) -> bytes:
+        """The first ``most`` bytes of an opaque value; empty without the entry."""
+        return bytes(self._raw(tag, most, TEXT_TYPES)[2]) if tag in self._entries else b""
+
     def int64_array(self, tag: Tag, most: int) -> npt.NDArray[np.int64]:
         """The first ``most`` values of an offset or byte count array, copied; :class:`InvalidRaster` if one is beyond int64."""
         kind, _, raw = self._raw(tag, most, UNSIGNED_TYPES)

@@ -76,7 +76,9 @@ class _RoleItems:
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         sample, role = attributes.get("sample", ""), attributes.get("role", "")
-        known = tag == "Item" and role in {"scale", "offset", "description", "colorinterp"} and sample.isascii() and sample.isdigit() and len(sample) <= 5
+        known = (
+            tag == "Item" and role in {"scale", "offset", "description", "colorinterp"} and sample.isascii() and sample.isdigit() and len(sample) <= 5
+        )
         self._item = (role, int(sample)) if known else None
         self._text.clear()
 

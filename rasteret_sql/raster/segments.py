@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 from rasteret_sql.raster import tags
+from rasteret_sql.raster.codec import packed_dtype
 from rasteret_sql.raster.header import CHUNKY, PLANAR, Layout, Level
 from rasteret_sql.raster.tags import Tag
 
@@ -36,7 +37,10 @@ _SAMPLE_FORMATS: Mapping[int, str] = {
     5: "complex integer",
     6: "complex float",
 }
-_YCBCR = 6
+_CONVERTED: Mapping[int, str] = {5: "CMYK", tags.YCBCR: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
+"""Colours that GDAL reads as RGB, which is not done here, but for YCbCr in JPEG."""
+MAX_JPEG_TABLES = 1 << 16
+"""Bytes of JPEGTables: four quantisation and eight Huffman tables take less than 4 KB."""
 _REWRITE = "rewrite the file, for example with gdal_translate -of COG -co COMPRESS=DEFLATE"
 
 
@@ -90,15 +94,13 @@ def parse_layout(directory: Directory, grid: SegmentGrid, *, mask: bool) -> Layo
     compression = directory.unsigned(Tag.COMPRESSION, tags.UNCOMPRESSED)
     if compression not in tags.READABLE_COMPRESSIONS:
         raise UnsupportedRaster(f"compression {tags.compression_name(compression)} ({compression}) is not read yet; {_REWRITE}")
-    if directory.unsigned(Tag.FILL_ORDER, 1) != 1:
-        raise UnsupportedRaster(f"FillOrder 2 (reversed bits) is not read yet; {_REWRITE}")
-    if directory.unsigned(Tag.PHOTOMETRIC, 1) == _YCBCR:
-        raise UnsupportedRaster(f"photometric interpretation YCbCr (6) is not read yet; {_REWRITE}")
-    sample_format, bits = _sample_kind(directory, grid)
-    dtype = "uint8" if mask and bits == 1 else _DTYPES.get((sample_format, bits))
-    if dtype is None:
-        kind = _SAMPLE_FORMATS.get(sample_format, f"sample format {sample_format}")
-        raise UnsupportedRaster(f"samples of {bits} bits ({kind}) are not read yet; 8, 16, 32, 64 bits (float: 16, 32, 64) are; {_REWRITE}")
+    photometric = directory.unsigned(Tag.PHOTOMETRIC, 1)
+    if photometric in _CONVERTED and not (photometric == tags.YCBCR and compression == tags.JPEG):
+        inside = f"compression {tags.compression_name(compression)}"
+        raise UnsupportedRaster(f"photometric interpretation {_CONVERTED[photometric]} ({photometric}) with {inside} is not read; {_REWRITE}")
+    dtype, bits = _dtype(directory, grid)
+    if mask and dtype != "uint8":
+        raise UnsupportedRaster(f"a transparency mask of {dtype} is not read; {_REWRITE}")
     layout = Layout(
         dtype=dtype,
         byte_order=directory.byte_order,
@@ -111,11 +113,33 @@ def parse_layout(directory: Directory, grid: SegmentGrid, *, mask: bool) -> Layo
         tiled=grid.tiled,
         bits=bits,
         lerc_compression=_lerc_compression(directory) if compression == tags.LERC else 0,
+        jpeg_tables=_jpeg_tables(directory) if compression == tags.JPEG else b"",
+        ycbcr=compression == tags.JPEG and photometric == tags.YCBCR,
+        fill_order=directory.unsigned(Tag.FILL_ORDER, 1),
     )
     if layout.segment_nbytes > MAX_SEGMENT_NBYTES:
         form = f"{grid.tile_width} x {grid.tile_height} pixels"
         raise UnsupportedRaster(f"one segment of {form} has {layout.segment_nbytes} bytes; at most {MAX_SEGMENT_NBYTES} are read; {_REWRITE}")
     return layout
+
+
+def _dtype(directory: Directory, grid: SegmentGrid) -> tuple[str, int]:
+    """The type that samples are read as, and their bits as stored."""
+    sample_format, bits = _sample_kind(directory, grid)
+    dtype = _DTYPES.get((sample_format, bits)) or (packed_dtype(bits) if sample_format in (1, 4) else None)
+    if dtype is None:
+        kind = _SAMPLE_FORMATS.get(sample_format, f"sample format {sample_format}")
+        raise UnsupportedRaster(
+            f"samples of {bits} bits ({kind}) are not read; unsigned integers of 1 to 16, 32, 64 bits, signed ones of 8, 16, 32, 64, "
+            f"floats of 16, 32, 64 are; {_REWRITE}"
+        )
+    return dtype, bits
+
+
+def _jpeg_tables(directory: Directory) -> bytes:
+    if directory.count(Tag.JPEG_TABLES) > MAX_JPEG_TABLES:
+        raise InvalidRaster(f"damaged TIFF: JPEG tables of {directory.count(Tag.JPEG_TABLES)} bytes; at most {MAX_JPEG_TABLES} are possible")
+    return directory.octets(Tag.JPEG_TABLES, MAX_JPEG_TABLES)
 
 
 def _sample_kind(directory: Directory, grid: SegmentGrid) -> tuple[int, int]:

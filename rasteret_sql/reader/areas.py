@@ -110,7 +110,9 @@ def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
     owners: list[tuple[int, int | Hashable]] = []
     for number, (request, block) in enumerate(zip(requests, blocks, strict=True)):
         reads: list[tuple[int | Hashable, Band, Pixels]] = [
-            (index, band, out) for index, (band, out) in enumerate(zip(request.bands, block.values, strict=True)) if band is not None and out is not None
+            (index, band, out)
+            for index, (band, out) in enumerate(zip(request.bands, block.values, strict=True))
+            if band is not None and out is not None
         ]
         for part, band, out in (*reads, *((key, mask, out) for key, (mask, out) in masks[number].items())):
             for job in _jobs(band, request, out):

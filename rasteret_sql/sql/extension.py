@@ -21,7 +21,7 @@ from rasteret_sql.sql.evaluator import Evaluator
 from rasteret_sql.sql.filesystem import register_files
 from rasteret_sql.sql.planner import plan
 from rasteret_sql.sql.scalars import scalar_options, typed_field, zonal_options
-from rasteret_sql.udfs import build, build_stac, export, geometry, info, pixels, read, sample, times, zonal
+from rasteret_sql.udfs import build, build_stac, export, geometry, info, link, pixels, read, sample, times, zonal
 from rasteret_sql.udfs import plan as cost
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
 
@@ -107,6 +107,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_export_begin": (export.begin, "BIGINT", True),
         "__rasteret_export_take": (export.take, "BIGINT", True),
         "__rasteret_export_end": (export.end, export.RESULT, True),
+        "__rasteret_link": (link.link, build.RESULT, True),
         "__rasteret_datasets": (info.answering(build_stac.datasets), build_stac.DATASETS, True),
         "__rasteret_collections": (info.answering(info.collections), info.COLLECTIONS, True),
         "__rasteret_bands": (info.answering(info.bands), info.BANDS, True),

@@ -8,14 +8,15 @@ from dataclasses import asdict
 from typing import Any
 
 from rasteret_sql.collection.datasets import Dataset, api_root
+from rasteret_sql.collection.links import Link, link_to_json
 from rasteret_sql.collection.registry import find_dataset
 from rasteret_sql.collection.stac.bands import BandRef, choose_bands, parse_band_map
 from rasteret_sql.collection.stac.search import Search, make_search, plain
-from rasteret_sql.collection.workspace import check_name
+from rasteret_sql.collection.workspace import Part, check_name
 from rasteret_sql.errors import InvalidArgument, redact
 from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import text
-from rasteret_sql.sql.sources import ROW, table_scan
+from rasteret_sql.sql.sources import ROW, linked_records, table_scan
 
 Request = dict[str, Any]
 """What is to be built, checked, as JSON: of SQL in the statement's text, of Python handed on as it is."""
@@ -25,7 +26,7 @@ _SEARCH = ("bbox", "date_range", "query", "filter", "intersects", "ids", "sort_b
 def plan_build(arguments: Arguments) -> str:
     """``rasteret_build``: the dataset's descriptor says where and what."""
     dataset = asked_dataset(arguments)
-    return _statement(dataset_request(arguments, dataset)) if dataset.is_stac else _plan_read_ready(dataset)
+    return _statement(dataset_request(arguments, dataset)) if dataset.is_stac else _plan_read_ready(arguments, dataset)
 
 
 def asked_dataset(arguments: Arguments) -> Dataset:
@@ -52,12 +53,30 @@ def dataset_request(arguments: Arguments, dataset: Dataset) -> Request:
     return _request(arguments, place, search, bands, label=dataset.id, every_band=every, url_rewrite=dict(dataset.url_rewrite))
 
 
-def _plan_read_ready(dataset: Dataset) -> str:
-    """The seam for collections that are built already: they will be linked with bbox and dates pushed into their Parquet files."""
-    where = redact(dataset.collection_url)
-    if "://" in where:
-        raise InvalidArgument(f"{dataset.id} is a collection built already, at {where}; opening collections on object storage is not available yet")
-    raise InvalidArgument(f"{dataset.id} is a collection built already: read it by this name, as in FROM rasteret_collection('{dataset.id}')")
+def _plan_read_ready(arguments: Arguments, dataset: Dataset) -> str:
+    """A collection that is built already is not copied: the name becomes a link to it, place and period filters on its Parquet files."""
+    search = _search(arguments, None)
+    if other := sorted(search.conditions.keys() - {"bbox", "date_range"}):
+        raise InvalidArgument(
+            f"{dataset.id} is a collection built already: {other[0]} does not apply to it; bbox and date_range do, and WHERE afterwards"
+        )
+    interval = search.interval
+    part = Part(search.bbox, None if interval is None else interval.start, None if interval is None else interval.end)
+    bands = tuple(arguments.names("bands") or ())
+    link = Link(_name(arguments), dataset.collection_url, dataset.id, part, bands, dict(dataset.url_rewrite))
+    records = linked_records(link, arguments.settings)
+    request = {
+        "link": link_to_json(link),
+        "bands": records.bands,
+        "told": search.told or "all of it",
+        "settings": asdict(arguments.settings),
+    }
+    return f"""
+SELECT unnest(u, recursive := true) FROM (
+  SELECT unnest(__rasteret_link({text(json.dumps(request))}, found)) AS u
+  FROM (SELECT {{'records': count(*), 'epsg': list(DISTINCT "proj:epsg") FILTER ("proj:epsg" IS NOT NULL), 'first': min(datetime), 'last': max(datetime),
+    'west': min(bbox.xmin), 'south': min(bbox.ymin), 'east': max(bbox.xmax), 'north': max(bbox.ymax)}} AS found FROM {records.scan})
+)"""
 
 
 def plan_build_from_stac(arguments: Arguments) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.catalogue import functions_text
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.sources import collection_on_disk, records_of
+from rasteret_sql.storage.hrefs import REMOTE
 
 
 def plan_collection(arguments: Arguments) -> str:
@@ -26,8 +27,17 @@ def plan_collection(arguments: Arguments) -> str:
         if not band.typed:
             typed = f"struct_insert({column}, value := NULL::{value.name}, pixel := NULL::{pixel.name})"
             columns.append(f"if({column} IS NULL, NULL, {typed}) AS {column}")
+    if records.collection.remote:
+        columns.append(f"{_from_afar(names, records.collection.path)} AS assets")
     replaced = f" REPLACE ({listed(columns)})" if columns else ""
     return f"SELECT * EXCLUDE (__rasteret_file, file_row_number){replaced} FROM {records.scan}"
+
+
+def _from_afar(bands: Sequence[str], place: str) -> str:
+    """The assets of a collection at a URL: one that names a file of this machine stops the statement, for a relation no longer says where it is from."""
+    fine = " AND ".join(f"coalesce(regexp_matches(assets.{ident(band)}.href, '^(https?|s3|gs|az|abfss?)://', 'i'), true)" for band in bands)
+    message = f"{place} names files by local paths, which are not taken from a remote collection: valid there are {REMOTE}"
+    return f"if({fine or 'true'}, assets, error({text(message)}))"
 
 
 def plan_bands(arguments: Arguments) -> str:

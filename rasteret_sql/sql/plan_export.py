@@ -12,17 +12,20 @@ from rasteret_sql.sql.quote import text
 from rasteret_sql.sql.sources import ROW, records_of
 
 
+def _partitions(arguments: Arguments, place: str) -> list[str]:
+    asked = arguments.get("partition_by")
+    if asked is None:
+        return [] if is_one_file(place) else ["year", "month"]
+    return [] if asked == [] else arguments.names("partition_by") or []
+
+
 def plan_export(arguments: Arguments) -> str:
     """``rasteret_export``: records of a collection or relation to a folder, a file or ``s3://``."""
     source = arguments.required("collection")
     place = arguments.required("path")
     if not isinstance(place, str) or not place.strip():
         raise InvalidArgument(f"path := {shown(place)} is not valid; a folder, a file that ends in .parquet, or s3://bucket/prefix/ is")
-    asked = arguments.get("partition_by")
-    if asked is None:
-        partitions = [] if is_one_file(place) else ["year", "month"]
-    else:
-        partitions = [] if asked == [] else arguments.names("partition_by") or []
+    partitions = _partitions(arguments, place)
     if len(set(partitions)) < len(partitions):
         raise InvalidArgument(f"partition_by := {shown(partitions)} names a column twice")
     records = records_of(source, arguments.settings)

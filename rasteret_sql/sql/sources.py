@@ -131,13 +131,18 @@ def records_of(source: Any, settings: Settings, crs: str | None = None) -> Recor
         return _on_disk(found)
     link = find_link(source, settings.workspace) or _read_ready(source, settings)
     if link is not None:
-        return _on_disk(open_link(link, settings))
+        return linked_records(link, settings)
     if _is_tiff(source):
         return _on_disk(_bare_files([source], settings, crs))
     if _is_path(source):
         return _on_disk(_by_path(source, settings))
     scan = f"(SELECT *, row_number() OVER () AS __rasteret_row FROM {relation(source)})"
     return Records(scan, "''", "__rasteret_row", None)
+
+
+def linked_records(link: Link, settings: Settings) -> Records:
+    """The part of a collection that a link stands for."""
+    return _on_disk(open_link(link, settings))
 
 
 def _by_path(source: str, settings: Settings) -> Collection:

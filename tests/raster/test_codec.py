@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasteret_sql.errors import InvalidArgument, InvalidRaster, UnsupportedRaster
-from rasteret_sql.raster import codec
+from rasteret_sql.raster import streams
 from rasteret_sql.raster.codec import decode_segment, stops_early, supports
 from rasteret_sql.raster.header import Layout
 from tests.raster import matrix
@@ -277,12 +277,12 @@ def test_the_end_of_a_zstd_frame(nbytes, noise):
     data = np.random.default_rng(0).integers(0, 256, nbytes, np.uint8).tobytes() if noise else bytes(nbytes)
     frame = imagecodecs.zstd_encode(data)
     tail = b"\x17tail"
-    assert codec._zstd_frame_end(frame + tail) == len(frame)
-    assert codec._zstd_frame_end(frame) == len(frame)
+    assert streams._zstd_frame_end(frame + tail) == len(frame)
+    assert streams._zstd_frame_end(frame) == len(frame)
     with_checksum = frame[:4] + bytes([frame[4] | 4]) + frame[5:] + b"abcd"
-    assert codec._zstd_frame_end(with_checksum + tail) == len(with_checksum)
+    assert streams._zstd_frame_end(with_checksum + tail) == len(with_checksum)
     for size in range(0, len(frame), max(1, len(frame) // 50)):
-        assert codec._zstd_frame_end(frame[:size]) is None
+        assert streams._zstd_frame_end(frame[:size]) is None
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -308,7 +308,7 @@ def test_results_are_not_views_of_scratch(files):
 def test_segments_larger_than_the_scratch_that_is_kept(files, monkeypatch):
     layout, segments, _ = stored_image(files(typical("deflate", predictor=2))[0])
     expected = decode_segment(segments[0], layout, 32)
-    monkeypatch.setattr(codec, "MAX_SCRATCH", 100)
+    monkeypatch.setattr(streams, "MAX_SCRATCH", 100)
     same(decode_segment(segments[0], layout, 32), expected)
 
 
@@ -383,7 +383,7 @@ def lzw_codes(data):
     """(first bit, width, code) of each code of an LZW stream, one after the other."""
     at, width, entries, first = 0, 9, 258, True
     while at + width <= len(data) * 8:
-        code = codec._bits(data, at, width)
+        code = streams._bits(data, at, width)
         yield at, width, code
         at += width
         entries = 258 if code == 256 else entries if first else entries + 1
@@ -396,34 +396,34 @@ def lzw_codes(data):
 @pytest.mark.parametrize("trusting", [True, False])
 @pytest.mark.parametrize("noise", [2, 256])
 def test_lzw_without_a_literal_after_a_clear_code_is_refused_and_never_reaches_a_trusting_decoder(monkeypatch, noise, trusting):
-    if not trusting and codec._LZW_TRUSTS_FIRST_CODES:
+    if not trusting and streams._LZW_TRUSTS_FIRST_CODES:
         pytest.skip("this imagecodecs would crash")
-    monkeypatch.setattr(codec, "_LZW_TRUSTS_FIRST_CODES", trusting)
+    monkeypatch.setattr(streams, "_LZW_TRUSTS_FIRST_CODES", trusting)
     pixels = np.random.default_rng(0).integers(0, noise, (200, 300), np.uint8)
     layout = Layout("uint8", "<", 5, 1, 1, 1, 300, 200, True, 8)
     data = imagecodecs.lzw_encode(pixels.tobytes())
     codes = list(lzw_codes(data))
     assert codes[-1][2] == 257
-    assert codec._lzw_safe_nbytes(data) == len(data)
+    assert streams._lzw_safe_nbytes(data) == len(data)
     same(decode_segment(data, layout, 200), pixels)
     clears = [at + width for at, width, code in codes if code == 256]
     assert len(clears) > (15 if noise == 256 else 1)
     for start in clears:
         damaged = int.from_bytes(data, "big") | 0b101 << (len(data) * 8 - start - 3)  # the literal becomes 320 or more
         damaged = damaged.to_bytes(len(data), "big")
-        assert codec._lzw_safe_nbytes(damaged) == (start + 7) // 8
+        assert streams._lzw_safe_nbytes(damaged) == (start + 7) // 8
         with pytest.raises(InvalidRaster, match="LZW"):
             decode_segment(damaged, layout, 200)
 
 
 def test_lzw_garbage_after_the_stream_does_not_matter_to_a_trusting_decoder(monkeypatch):
-    monkeypatch.setattr(codec, "_LZW_TRUSTS_FIRST_CODES", True)
+    monkeypatch.setattr(streams, "_LZW_TRUSTS_FIRST_CODES", True)
     layout = Layout("uint8", "<", 5, 1, 1, 1, 8, 1, True, 8)
     literals = [256, *range(8), 257, 256, 400, 400]
     for codes in (literals, [code for code in literals if code != 257]):
         bits = "".join(f"{code:09b}" for code in codes)
         data = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
-        assert codec._lzw_safe_nbytes(data) < len(data)
+        assert streams._lzw_safe_nbytes(data) < len(data)
         same(decode_segment(data, layout, 1)[0], np.arange(8, dtype=np.uint8))
 
 
