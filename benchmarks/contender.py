@@ -48,7 +48,9 @@ class Contender(ABC):
 
     @abstractmethod
     def result(self, raw: Any) -> Any:
-        """The common form of what :meth:`run` gave: uint16 (points, scenes, bands), ``list[Chip]``, ``list[FileFacts]`` or the array of :mod:`benchmarks.zonal`. Not timed."""
+        """The common form of what :meth:`run` gave, not timed: uint16 (points, scenes, bands), ``list[Chip]``, ``list[FileFacts]``, or the array of
+        :mod:`benchmarks.zonal`.
+        """
 
     def close(self) -> None:  # noqa: B027 - most have nothing to release
         """Release what :meth:`setup` took."""

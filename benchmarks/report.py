@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.run import ORDERED, groups
+
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: begin (python -m benchmarks.report) -->", "<!-- results: end -->"
@@ -19,8 +21,12 @@ HEADS = ("workload", "reader", "wall s", "× ours", "CPU s", "peak RSS MB", "req
 
 
 def row(result: dict[str, Any], base: dict[str, Any] | None) -> list[str]:
-    name = f"{result['workload']} {result['order']}" if result["workload"] in ("W1", "W2") else result["workload"]
+    name = f"{result['workload']} {result['order']}" if result["workload"] in ORDERED else result["workload"]
+    if result.get("source") == "local":
+        name += ", local files"
     reader = "**rasteret_sql**" if result["contender"] == "ours" else result["contender"]
+    if result.get("rule") == "center":
+        reader += " (pixel centres)"
     if result["error"]:
         return [name, reader, result["error"].replace("|", "/"), *[""] * (len(HEADS) - 3)]
     first, second = result["first"], result["second"]["wall_s"]
@@ -46,14 +52,16 @@ def section(name: str, found: dict[str, Any]) -> list[str]:
         "| " + " | ".join(HEADS) + " |",
         "|---|---|" + "---:|" * (len(HEADS) - 2),
     ]
-    for key, truth in found["truth"].items():
-        rows = [r for r in found["results"] if f"{r['workload']}/{r['order']}" == key]
+    for _, key, rows in groups(found):
+        truth = found["truth"][key]
         base = next((r for r in rows if r["contender"] == "ours" and not r["error"]), None)
         rows.sort(key=lambda r: (bool(r["error"]), r["contender"] != "ours", 0 if r["error"] else r["first"]["wall_s"]))
         lines += ["| " + " | ".join(row(r, base)) + " |" for r in rows]
-        lines.append(f"| | *least to read* | | | | | {truth['tiles'] or truth['files']:,} | {truth['bytes'] / 1e6:,.0f} | |")
+        if rows[0].get("source", "http") == "http":
+            lines.append(f"| | *least to read* | | | | | {truth['tiles'] or truth['files']:,} | {truth['bytes'] / 1e6:,.0f} | |")
     versions = {r["contender"]: ", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in ran}
-    return [*lines, "", *(f"- {contender}: {text}" for contender, text in versions.items()), ""]
+    checks = [f"- {'met' if check['met'] else '**not met**'}: {check['text']}" for check in found.get("checks", [])]
+    return [*lines, "", *(f"- {contender}: {text}" for contender, text in versions.items()), "", *checks, *([""] if checks else [])]
 
 
 def rewritten(page: str, folder: Path) -> str:

@@ -1,5 +1,5 @@
-"""What is right, and the least that must be read, computed plainly from the files: whole bands with rasterio, tile sizes with tifffile, zonal statistics
-by exact coverage with exactextract.
+"""What is right, and the least that must be read, computed plainly from the files: whole bands with rasterio, tile sizes with tifffile, zonal
+statistics by exact coverage with exactextract.
 
     python -m benchmarks.truth benchmarks/data W1 --points uniform
 
@@ -21,8 +21,8 @@ import shapely
 import tifffile
 from pyproj import Transformer
 
-from benchmarks.workloads import WORKLOADS, Chip, FileFacts, Inputs, digest, load_inputs
-from benchmarks.zonal import STATISTICS, ZONAL, digest_of
+from benchmarks.workloads import RESOLUTION, WORKLOADS, Chip, FileFacts, Inputs, digest, load_inputs
+from benchmarks.zonal import STATISTICS, ZONAL, digest_of, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def zone_masks(inputs: Inputs, epsg: int, path: str) -> ZoneMasks:
     from exactextract.raster import NumPyRasterSource
 
     project = transformer(epsg)
-    polygons = [shapely.transform(f, lambda x, y: project.transform(x, y), interleaved=False) for f in inputs.fields]
+    polygons = [shapely.transform(f, project.transform, interleaved=False) for f in inputs.fields]
     sizes, tile = tile_sizes(path)
     tiles = np.zeros(sizes.shape, bool)
     centres: list[tuple[slice, slice, np.ndarray] | None] = []
@@ -155,7 +155,7 @@ def true_zones(inputs: Inputs) -> tuple[dict[str, np.ndarray], int, int]:
         masks[epsg] = masks.get(epsg) or zone_masks(inputs, epsg, path)
         frame = geopandas.GeoDataFrame({"id": np.arange(len(inputs.ids))}, geometry=masks[epsg].polygons, crs=epsg)
         table = exact_extract(path, frame, list(STATISTICS), include_cols=["id"], output="pandas", strategy="raster-sequential")
-        found["fractional"][:, s, b] = table.sort_values("id")[list(STATISTICS)].to_numpy(float)
+        found["fractional"][:, s, b] = in_order(table)
         with rasterio.open(path) as dataset:
             band, nodata = dataset.read(1), dataset.nodata
         for zone, place in enumerate(masks[epsg].centres):
@@ -165,6 +165,10 @@ def true_zones(inputs: Inputs) -> tuple[dict[str, np.ndarray], int, int]:
             found["center"][zone, s, b] = (len(pixels), pixels.mean(), pixels.min(), pixels.max(), pixels.sum()) if len(pixels) else empty
         sizes, _ = tile_sizes(path)
         tiles, nbytes = tiles + int((masks[epsg].tiles & (sizes > 0)).sum()), nbytes + int(sizes[masks[epsg].tiles].sum())
+        outline = np.array([polygon.length for polygon in masks[epsg].polygons]) / RESOLUTION
+        if (np.abs(found["fractional"][:, s, b, 0] - found["center"][:, s, b, 0]) > outline).any():
+            msg = f"{path}: exactextract counts more pixels than could differ from those whose centres are inside"
+            raise RuntimeError(msg)
     order = np.argsort(inputs.ids)
     return {rule: numbers[order] for rule, numbers in found.items()}, tiles, nbytes
 

@@ -27,7 +27,7 @@ from rasteret_sql.collection.datasets import Dataset
 from rasteret_sql.collection.incoming import table_of
 from rasteret_sql.collection.remote import opened
 from rasteret_sql.collection.remove import remove_collection
-from rasteret_sql.collection.workspace import describe, open_collection
+from rasteret_sql.collection.workspace import Part, describe, open_collection
 from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near
 from rasteret_sql.settings import Settings, resolve_settings
 from rasteret_sql.sql import plan_build
@@ -272,6 +272,7 @@ def export(
     from rasteret_sql.sql.statements import one_row  # noqa: PLC0415 - the one function here that needs DuckDB
 
     chosen = _settings(workspace, settings)
+    collection_on_disk(collection, chosen)
     arguments: dict[str, Any] = {"collection": collection, "path": os.fspath(place), "overwrite": overwrite}
     if partition_by is not None:
         arguments["partition_by"] = list(partition_by)
@@ -304,14 +305,16 @@ def datasets(*, workspace: Where | None = None, settings: Mapping[str, Any] | No
 def _named(place: str, settings: Settings) -> Collection:
     """Opened, so that all of it is known; how many records the part of a link holds, only a query could say."""
     found = collection_on_disk(place, settings)
-    return _described(describe(found) | ({} if found.part is None else {"records": None}), place, settings)
+    return _described(describe(found) | ({} if found.part in (None, Part()) else {"records": None}), place, settings)
 
 
 _FIELDS = frozenset(spec.name for spec in fields(Collection))
 
 
 def _described(row: Mapping[str, Any], place: str, settings: Settings) -> Collection:
-    known = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in _FIELDS and value is not None}
+    known: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in _FIELDS and value is not None
+    }
     return Collection(**known, _place=place, _workspace=settings.workspace)
 
 

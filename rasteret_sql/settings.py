@@ -45,22 +45,24 @@ class Settings:
         "https://planetarycomputer.microsoft.com/api/sas/v1", "service that gives read tokens for Azure containers; empty for none", kind="url"
     )
     azure_endpoint: str = _setting("", "URL that Azure blobs are read from, as endpoint/account/container/blob", kind="url")
+    origin: str = field(default="", compare=False, repr=False)
+    """No setting: the connection whose statement this is (:mod:`rasteret_sql.reader.interrupts`), which travels with them."""
     stac_endpoints: str = _setting("", "mirrors of the datasets' STAC APIs, such as earthsearch=https://mirror/v1,pc=https://…", kind="endpoints")
 
 
-FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings)}
+FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings) if f.metadata}
 
 
 def resolve_settings(variables: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """SQL variable, else environment, else default; one bad value is an :class:`InvalidArgument` naming it."""
     env = os.environ if environ is None else environ
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"origin": (variables or {}).get("origin") or ""}
     for name, spec in FIELDS.items():
         if (value := (variables or {}).get(name)) is not None:
             chosen[name] = _checked(f"rasteret_{name}", value, spec)
         elif (text := env.get(f"RASTERET_{name.upper()}")) is not None:
             chosen[name] = _checked(f"RASTERET_{name.upper()}", text, spec)
-    if unknown := sorted(set(variables or {}) - set(FIELDS)):
+    if unknown := sorted(set(variables or {}) - set(FIELDS) - {"origin"}):
         raise InvalidArgument(f"unknown setting {unknown[0]!r}{near(unknown[0], FIELDS)}; settings: {listing(FIELDS)}")
     return Settings(**chosen)
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 INK, SOFT, EDGE, FILL = "#1f2933", "#9aa5b1", "#c2410c", "#2b6cb0"
 LABELS = {"crop": "#b7791f", "developed": "#6b46c1", "tree": "#2f855a", "water": "#2b6cb0"}
 PLOT_COLOURS = {"trees": "#2f855a", "crop field": "#b7791f", "riverbed": "#2b6cb0", "houses": "#6b46c1", "bare field": "#9b2c2c"}
-PAPER = {"boxstyle": "round,pad=0.12", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
+PAPER: dict[str, Any] = {"boxstyle": "round,pad=0.12", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
 """Behind numbers that a line crosses."""
 WAVELENGTHS = {"blue": 482, "green": 561, "red": 655}
 """Centres of Landsat-8's bands 2, 3 and 4 in nanometres."""
@@ -133,7 +133,7 @@ def zonal_by_label(con: duckdb.DuckDBPyConnection, figure: Any) -> None:
         x, low, median, high = (np.array(column) for column in zip(*mine, strict=True))
         x = x + (at - 1.5) * 4
         axis.errorbar(x, median, [median - low, high - median], color=colour, marker="o", markersize=5, capsize=3, linewidth=1.6, elinewidth=1)
-        axis.text(672, median[-1], name, color=colour, va={"water": "bottom", "tree": "top"}.get(name, "center"))
+        axis.text(672, median[-1], name, color=colour, va={"water": "bottom", "tree": "top"}.get(name, "center"), bbox=PAPER | {"alpha": 1})
     axis.set_xticks(list(WAVELENGTHS.values()), [f"{band}\n{nanometres} nm" for band, nanometres in WAVELENGTHS.items()])
     axis.set_xlim(460, 705)
     axis.set_ylim(0, 0.095)

@@ -71,11 +71,7 @@ def _begin(arguments: dict[str, Any]) -> int:
 def take(numbers: pa.Array, rows: pa.Array) -> pa.Array:
     """Rows of the relation as structs; answers 1 for each."""
     number, structs = one_chunk(numbers)[0].as_py(), one_chunk(rows)
-    try:
-        _EXPORTS.get(number).add(pa.Table.from_struct_array(structs))
-    except BaseException:
-        _abandon(number)
-        raise
+    _EXPORTS.get(number).add(pa.Table.from_struct_array(structs))
     return pa.array([1] * len(structs), pa.int64())
 
 
@@ -88,9 +84,3 @@ def end(numbers: pa.Array, taken: pa.Array) -> pa.Array:
         reports.append([dataclasses.asdict(export.finish())])
     del taken
     return pa.array(reports)
-
-
-def _abandon(number: int) -> None:
-    export = _EXPORTS.get(number)
-    _EXPORTS.drop(number)
-    export.abandon()

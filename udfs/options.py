@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from rasteret_sql.udfs.arrow import one_chunk
 
+from rasteret_sql.raster.targets import Target
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 
@@ -41,6 +42,7 @@ class Options:
     """The bands it names; all are in ``bands``."""
     mask_only: int = 0
     """So many bands, the last ones, serve the mask alone and are no part of the result."""
+    target: Target = field(default_factory=Target)
     settings: Settings = field(default_factory=Settings)
 
     @property
@@ -63,7 +65,12 @@ def parse_options(text: str) -> Options:
     values["expressions"] = tuple((name, sql, tuple(bands)) for name, sql, bands in values["expressions"])
     values["mask_bands"] = tuple(values["mask_bands"])
     values["settings"] = Settings(**values["settings"])
+    values["target"] = _target(**values["target"])
     return Options(**values)
+
+
+def _target(align_to: list[float] | None, **others: Any) -> Target:
+    return Target(align_to=None if align_to is None else (align_to[0], align_to[1]), **others)
 
 
 def options_of(column: pa.Array | pa.ChunkedArray) -> Options | None:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, arrow_type, lists, one_chunk, with_nulls
+from rasteret_sql.udfs.candidates import Geometries
 from rasteret_sql.udfs.options import Options
-from rasteret_sql.udfs.read import Batch, Geometries, Met, announced, batch_of, windows_of_tickets
+from rasteret_sql.udfs.read import Batch, Met, announced, batch_of, windows_of_tickets
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.raster.coverage import polygon_spans
@@ -79,7 +80,7 @@ def _parts(met: Met, geometries: Geometries, options: Options) -> tuple[Met, Int
         owner, parts = owner[touched], parts[touched]
     small = np.flatnonzero(area <= most)
     nos, windows = np.concatenate([met.nos[small], met.nos[owner]]), np.concatenate([met.windows[small], parts])
-    return Met(met.bands, met.leading, nos, windows), windows[:, 2] * windows[:, 3] * per_pixel
+    return Met(met.view, nos, windows), windows[:, 2] * windows[:, 3] * per_pixel
 
 
 def _touched(shapes: Objects, owner: Ints, grid: Grid, windows: Windows) -> npt.NDArray[np.bool_]:

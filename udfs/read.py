@@ -15,27 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import shapely
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, one_chunk, slot_fields
+from rasteret_sql.udfs.candidates import Geometries, Objects
 from rasteret_sql.udfs.options import Options, options_of
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.raster.grid import Grid, Window, window_transform
-from rasteret_sql.reader.areas import (
-    Block,
-    BlockRequest,
-    Windows,
-    block_nbytes,
-    masks_of,
-    project,
-    read_blocks,
-    read_grid,
-    tile_order,
-    windows_of,
-)
+from rasteret_sql.reader.areas import Block, Windows, masks_of, tile_order
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget, cost_under
+from rasteret_sql.reader.levels import View, source_windows, view_of
+from rasteret_sql.reader.warp import ViewRequest, read_views, view_nbytes
 
 BATCH = 2048
 """DuckDB's vector size: the most rows a function is called with."""
@@ -46,8 +37,8 @@ BLOCK = (
     + ")"
 )
 OK, NODATA, ERROR = 0, 1, 3
-
-Objects = npt.NDArray[np.object_]
+NO_CENTRE = "the geometry holds no pixel's centre; pixels := 'all_touched' takes the pixels it touches"
+"""Said of geometries too small for the rule."""
 
 
 class _Sequence:
@@ -71,18 +62,25 @@ _SEQUENCE = _Sequence()
 class Met:
     """The geometries that meet one record, and their windows on the grid it is read on."""
 
-    bands: tuple[Band | None, ...]
-    leading: Band
-    """A band of the grid that is read on."""
+    view: View
     nos: npt.NDArray[np.int64]
     windows: Windows
+
+    @property
+    def bands(self) -> tuple[Band | None, ...]:
+        return self.view.bands
+
+    @property
+    def leading(self) -> Band:
+        """A band of the grid that is read on."""
+        return self.view.leading
 
 
 def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array) -> pa.Array:
     """Tickets of the geometries that meet each record, in the order they should be read; refuses what is over the byte budget."""
 
     def whole(met: Met, *_: object) -> tuple[Met, npt.NDArray[np.int64]]:
-        return met, block_nbytes(met.bands, met.windows)
+        return met, view_nbytes(met.view, met.windows)
 
     return announced(options, payload, nos, wkbs, crs, whole)
 
@@ -104,18 +102,18 @@ def announced(
     needed = 0
     counted: dict[str, npt.NDArray[np.int64]] = {}
     query = chosen.query()
-    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands)):
-        where = read_grid(bands)
-        if where is None:
+    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands, overviews=chosen.target.resolution is not None)):
+        view = view_of(bands, chosen.target)
+        if view is None:
             rows.append({name: np.empty(0, np.int64) for name in _TICKET_FIELDS})
             continue
-        leading = next(band for band in bands if band is not None and band.grid == where[0])
-        met, nbytes = cut(Met(bands, leading, *geometries.windows(row, *where)), geometries, chosen)
-        order = np.lexsort((met.windows[:, 1], tile_order(leading, met.windows)))
+        met, nbytes = cut(Met(view, *geometries.met(row, view)), geometries, chosen)
+        sources = source_windows(view, met.leading, met.windows)
+        order = np.lexsort((sources[:, 1], tile_order(met.leading, sources)))
         windows = met.windows[order]
-        costs = [cost_under(band, on_band(band, where[0], windows), query, counted) for band in bands if band is not None]
+        costs = [cost_under(band, source_windows(view, band, windows), query, counted) for band in view.bands if band is not None]
         needed += sum(cost.bytes - cost.bytes_cached for cost in costs)
-        rows.append(_tickets(bands, met.nos[order], windows, nbytes[order]))
+        rows.append(_tickets(view, met.nos[order], windows, nbytes[order]))
     check_budget(needed, query)
     counts = [len(row["no"]) for row in rows]
     columns = {name: np.concatenate([row[name] for row in rows]) for name in _TICKET_FIELDS}
@@ -128,62 +126,17 @@ _TICKET_FIELDS = ("no", "seq", "record", "win_row", "win_col", "win_height", "wi
 _TICKET_TYPE = pa.struct([(name, pa.int64() if name in ("seq", "record", "nbytes") else pa.int32()) for name in _TICKET_FIELDS])
 
 
-def _tickets(
-    bands: tuple[Band | None, ...], nos: npt.NDArray[np.int64], windows: Windows, nbytes: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[Any]]:
+def _tickets(view: View, nos: npt.NDArray[np.int64], windows: Windows, nbytes: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     return {
         "no": nos,
         "seq": nos,
-        "record": np.full(len(nos), BOOK.announce(bands) if len(nos) else 0, dtype=np.int64),
+        "record": np.full(len(nos), BOOK.announce(view) if len(nos) else 0, dtype=np.int64),
         "win_row": windows[:, 0],
         "win_col": windows[:, 1],
         "win_height": windows[:, 2],
         "win_width": windows[:, 3],
         "nbytes": nbytes,
     }
-
-
-def on_band(band: Band, grid: Grid, windows: Windows) -> Windows:
-    """The windows in the band's own pixels, where its grid is coarser than the one read on (outer bounds: for counting only)."""
-    if band.grid == grid:
-        return windows
-    (a, _, c, _, e, f), (sa, _, sc, _, se, sf) = grid.transform, band.grid.transform
-    top, left = (f + e * windows[:, 0] - sf) / se, (c + a * windows[:, 1] - sc) / sa
-    bottom, right = (f + e * (windows[:, 0] + windows[:, 2]) - sf) / se, (c + a * (windows[:, 1] + windows[:, 3]) - sc) / sa
-    top, left = np.clip(np.floor(top), 0, band.grid.height), np.clip(np.floor(left), 0, band.grid.width)
-    bottom, right = np.clip(np.ceil(bottom), 0, band.grid.height), np.clip(np.ceil(right), 0, band.grid.width)
-    return np.stack([top, left, np.maximum(bottom - top, 0), np.maximum(right - left, 0)], axis=1).astype(np.int64)
-
-
-class Geometries:
-    """The geometries of a call, each parsed once, projected once per CRS, windowed once per grid, however many records it meets."""
-
-    def __init__(self, bounds: npt.NDArray[np.int64], nos: pa.Array, wkbs: pa.Array, crs: str) -> None:
-        self._bounds = bounds
-        self._nos = nos.to_numpy().astype(np.int64)
-        self._unique, firsts = np.unique(self._nos, return_index=True)
-        self._shapes: Objects = np.asarray(shapely.from_wkb(np.asarray(wkbs.take(pa.array(firsts)).to_pylist(), dtype=object)))
-        self._crs = crs
-        self._projected: dict[str, Objects] = {}
-        self._windows: dict[tuple[str, Grid], Windows] = {}
-
-    def windows(self, row: int, grid: Grid, crs: str) -> tuple[npt.NDArray[np.int64], Windows]:
-        """Numbers and windows of the row's geometries that meet the grid."""
-        if (crs, grid) not in self._windows:
-            self._windows[crs, grid] = windows_of(self.projected(crs), grid)
-        nos = self._nos[self._bounds[row] : self._bounds[row + 1]]
-        windows = self._windows[crs, grid][np.searchsorted(self._unique, nos)]
-        meets = (windows[:, 2] > 0) & (windows[:, 3] > 0)
-        return nos[meets], windows[meets]
-
-    def projected(self, crs: str) -> Objects:
-        if crs not in self._projected:
-            self._projected[crs] = project(self._shapes, self._crs, crs)
-        return self._projected[crs]
-
-    def shapes_of(self, nos: npt.NDArray[np.int64], crs: str) -> Objects:
-        """Projected geometries by number."""
-        return np.asarray(self.projected(crs)[np.searchsorted(self._unique, nos)])
 
 
 def pace(options: pa.Array, nbytes: pa.Array) -> pa.Array:
@@ -240,12 +193,12 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
     if batch is None:
         return pa.array([[]] * len(live), pa.list_(_block_type()))
     chosen = batch.options
-    requests, places = block_requests(batch.columns, batch.geometries, chosen.pixels)
+    requests = block_requests(batch.columns, batch.geometries, chosen.pixels)
     with chosen.query() as query:
-        blocks = read_blocks(requests, query)
-    table: list[tuple[BlockRequest, str, Block] | None] = [None] * int(batch.alive.sum())
-    for position, request, place, block in zip(batch.used.tolist(), requests, places, blocks, strict=True):
-        table[position] = (request, place, block)
+        blocks = read_views(requests, query)
+    table: list[tuple[ViewRequest, Block] | None] = [None] * int(batch.alive.sum())
+    for position, request, block in zip(batch.used.tolist(), requests, blocks, strict=True):
+        table[position] = (request, block)
     return lists(batch.alive.astype(np.int64), _blocks(table, one_chunk(types)[0].as_py(), chosen.bands, scaled=chosen.scaled))
 
 
@@ -253,26 +206,20 @@ def windows_of_tickets(columns: dict[str, npt.NDArray[Any]]) -> Windows:
     return np.stack([columns[name] for name in ("win_row", "win_col", "win_height", "win_width")], axis=1).astype(np.int64)
 
 
-def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries, pixels: str) -> tuple[list[BlockRequest], list[str]]:
-    """Requests of a batch and their CRSs; the masks of all geometries on one grid are drawn together."""
+def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries, pixels: str) -> list[ViewRequest]:
+    """Requests of a batch; the masks of all geometries on one grid are drawn together."""
     windows = windows_of_tickets(columns)
     by_grid: dict[tuple[Grid, str], list[int]] = {}
-    bands_of: list[tuple[Band | None, ...]] = []
-    for position, record in enumerate(columns["record"].tolist()):
-        bands = BOOK.bands(record)
-        where = read_grid(bands)
-        bands_of.append(bands)
-        if where is not None:
-            by_grid.setdefault(where, []).append(position)
-    requests: list[BlockRequest | None] = [None] * len(bands_of)
-    places = [""] * len(bands_of)
+    views = [BOOK.view(record) for record in columns["record"].tolist()]
+    for position, view in enumerate(views):
+        by_grid.setdefault((view.grid, view.crs), []).append(position)
+    requests: list[ViewRequest | None] = [None] * len(views)
     for (grid, crs), members in by_grid.items():
         masks = _shared_masks(geometries.shapes_of(columns["no"][members], crs), columns["no"][members], grid, windows[members], pixels)
         for position, mask in zip(members, masks, strict=True):
             row, col, height, width = windows[position].tolist()
-            requests[position] = BlockRequest(bands_of[position], grid, Window(row, col, height, width), mask)
-            places[position] = crs
-    return [request for request in requests if request is not None], places
+            requests[position] = ViewRequest(views[position], Window(row, col, height, width), mask)
+    return [request for request in requests if request is not None]
 
 
 def _shared_masks(shapes: Objects, nos: npt.NDArray[Any], grid: Grid, windows: Windows, pixels: str) -> list[npt.NDArray[np.bool_]]:
@@ -282,7 +229,7 @@ def _shared_masks(shapes: Objects, nos: npt.NDArray[Any], grid: Grid, windows: W
     return [drawn[i] for i in back.tolist()]
 
 
-def _blocks(table: Sequence[tuple[BlockRequest, str, Block] | None], types: Sequence[str], names: Sequence[str], *, scaled: bool) -> pa.StructArray:
+def _blocks(table: Sequence[tuple[ViewRequest, Block] | None], types: Sequence[str], names: Sequence[str], *, scaled: bool) -> pa.StructArray:
     """The batch as structs; rows without a block are all NULL."""
     cells: list[list[Column]] = []
     fixed: dict[str, list[Any]] = {name: [] for name in ("crs", "transform", "height", "width", "status", "error")}
@@ -292,7 +239,7 @@ def _blocks(table: Sequence[tuple[BlockRequest, str, Block] | None], types: Sequ
             for column in fixed.values():
                 column.append(None)
             continue
-        request, crs, block = entry
+        request, block = entry
         cells.append(
             [
                 (np.zeros(request.mask.size), np.zeros(request.mask.size, bool))
@@ -304,8 +251,8 @@ def _blocks(table: Sequence[tuple[BlockRequest, str, Block] | None], types: Sequ
         lacking = [name for name, band in zip(names, request.bands, strict=True) if band is None]
         messages = block.errors + ([f"the record has no asset for {', '.join(lacking)}"] if lacking else [])
         if not request.mask.any():
-            messages.append("the geometry holds no pixel's centre; pixels := 'all_touched' takes the pixels it touches")
-        fixed["crs"].append(crs)
+            messages.append(NO_CENTRE)
+        fixed["crs"].append(request.view.crs)
         fixed["transform"].append(window_transform(request.grid, request.window))
         fixed["height"].append(request.window.height)
         fixed["width"].append(request.window.width)
@@ -347,13 +294,14 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
             nos, windows = geometries.windows(index, band.grid, band.crs)
             cost = cost_under(band, windows, query, counted)
             needed += cost.bytes - cost.bytes_cached
-            for name, values in _tickets(bands[row], nos, windows, block_nbytes(bands[row], windows)).items():
+            view = View(bands[row], band.grid, band.crs, band.grid, band.crs)
+            for name, values in _tickets(view, nos, windows, view_nbytes(view, windows)).items():
                 rows[name].append(values)
     check_budget(needed, query)
     columns = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
-    requests, _ = block_requests(columns, geometries, chosen.pixels)
+    requests = block_requests(columns, geometries, chosen.pixels)
     with query:
-        blocks = read_blocks(requests, query)
+        blocks = read_views(requests, query)
     cells: list[Column] = [None] * len(wkbs)
     for row, request, block in zip(columns["no"].tolist(), requests, blocks, strict=True):
         band, found = request.bands[0], block.values[0]

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from rasteret_sql.errors import BudgetExceeded
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.levels import View
 from rasteret_sql.reader.shapes import ZoneShapes
 from rasteret_sql.reader.validity import band_key
 from rasteret_sql.reader.visits import Points
@@ -26,27 +27,31 @@ class RecordBook:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tickets: OrderedDict[int, Bands] = OrderedDict()
+        self._tickets: OrderedDict[int, View] = OrderedDict()
         self._known: dict[tuple[object, ...], int] = {}
         self._numbers = count(1)
         self._segments = 0
 
-    def announce(self, bands: Bands) -> int:
-        """The ticket of a record's bands."""
-        key = tuple(None if b is None else (b.href, b.sample, b.etag, b.nodata, b.crs, b.grid, b.layout, b.level.offsets.tobytes(), _mask(b)) for b in bands)
+    def announce(self, view: View) -> int:
+        """The ticket of what a record is read as."""
+        bands = tuple(None if band is None else _identity(band) for band in view.bands)
+        key = (bands, view.grid, view.crs, view.home, view.home_crs, view.resampling)
         with self._lock:
             ticket = self._known.get(key)
             if ticket is None:
                 ticket = next(self._numbers)
                 self._known[key] = ticket
-                self._tickets[ticket] = bands
-                self._segments += _segments(bands)
+                self._tickets[ticket] = view
+                self._segments += _segments(view.bands)
                 self._forget()
             else:
                 self._tickets.move_to_end(ticket)
             return ticket
 
     def bands(self, ticket: int) -> Bands:
+        return self.view(ticket).bands
+
+    def view(self, ticket: int) -> View:
         with self._lock:
             found = self._tickets.get(ticket)
         if found is None:
@@ -55,13 +60,14 @@ class RecordBook:
 
     def _forget(self) -> None:
         while self._segments > MAX_SEGMENTS and len(self._tickets) > 1:
-            gone, bands = self._tickets.popitem(last=False)
-            self._segments -= _segments(bands)
+            gone, view = self._tickets.popitem(last=False)
+            self._segments -= _segments(view.bands)
             self._known = {key: ticket for key, ticket in self._known.items() if ticket != gone}
 
 
-def _mask(band: Band) -> Hashable:
-    return None if band.mask is None else band_key(band.mask)
+def _identity(band: Band) -> Hashable:
+    mask = None if band.mask is None else band_key(band.mask)
+    return band_key(band), band.nodata, band.crs, band.level.offsets.tobytes(), mask
 
 
 def _segments(bands: Bands) -> int:

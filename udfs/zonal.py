@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import shapely
 from rasteret_sql.udfs.arrow import list_parts, lists, one_chunk
 from rasteret_sql.udfs.options import Options, options_of
+from rasteret_sql.udfs.read import NO_CENTRE
 from rasteret_sql.udfs.tickets import ZONES
 
 from rasteret_sql.collection.rows import bands_of_payload
@@ -252,9 +253,15 @@ def _interleaved(columns: Sequence[pa.Array], kept: Ints, kind: pa.DataType) -> 
 
 
 def _messages(found: ZoneRows, request: ZoneRequest, kept: Ints) -> pa.Array:
-    if not any(found.errors.values()):
+    missed = ~found.met[kept]
+    if not any(found.errors.values()) and not missed.any():
         return pa.nulls(len(kept) * len(request.outputs), pa.string())
-    rows: list[Any] = [found.errors[name].get(row) for row in kept.tolist() for name in request.outputs]
+    without = NO_CENTRE if request.pixels == "center" else None
+    rows: list[Any] = [
+        found.errors[name].get(row, without if empty else None)
+        for row, empty in zip(kept.tolist(), missed.tolist(), strict=True)
+        for name in request.outputs
+    ]
     return pa.array(rows, pa.string())
 
 

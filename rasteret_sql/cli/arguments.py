@@ -20,9 +20,9 @@ class Parser(argparse.ArgumentParser):
         )
         self.set_defaults(parser=self, run=None)
 
-    def commands(self) -> Commands:
+    def commands(self) -> Commands[Any]:
         """Room for commands below this one."""
-        found: Commands = self.add_subparsers(metavar="command", parser_class=_Command)
+        found: Commands[Any] = self.add_subparsers(metavar="command", parser_class=_Command)
         return found
 
     def options(self) -> list[str]:

@@ -193,8 +193,6 @@ def _export(arguments: Namespace) -> None:
         overwrite=arguments.force,
         workspace=arguments.workspace,
     )
-        arguments.name, arguments.place, partition_by=arguments.partition_by, overwrite=arguments.force, workspace=arguments.workspace
-    )
     if arguments.json:
         write_json(said)
     else:

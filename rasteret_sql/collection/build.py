@@ -102,7 +102,7 @@ def build_collection(source: RecordSource, name: str, query: Query, *, force: bo
     for other in (workspace / f"{name}{suffix}" for suffix in SUFFIXES):
         if other != folder and other.exists() and generation_of(other) is None:
             raise InvalidArgument(f"{name!r} names a folder that was not built here, {other}; choose another name, or remove it")
-    with locked(lock_file(workspace, name), f"collection {name!r}", query.deadline, query.engine.cancelled.is_set):
+    with locked(lock_file(workspace, name), f"collection {name!r}", query.deadline, query.cancelled.is_set):
         recover(folder)
         report = _Build(source, name, folder, query, done).run(force=force)
     counters = query.metrics.snapshot()
@@ -203,7 +203,7 @@ class _Build:
         return content.hexdigest()
 
     def _finish(self, batch: Batch, headers: _Headers, journal: Journal, kinds: Kinds, said: Callable[[bytes], None]) -> None:
-        answers = loop.wait(headers, cancel=self.query.engine.cancelled)
+        answers = loop.wait(headers, cancel=self.query.cancelled)
         outcome = finished(batch, dict(zip(batch.hrefs, answers, strict=True)), kinds)
         self.bands |= dict.fromkeys(outcome.bands)
         self.added += outcome.added

@@ -190,7 +190,7 @@ class _Bucket:
 
     def _await_one(self) -> None:
         path, records, size, writing = self._running.popleft()
-        self._files.append(ExportedFile(path, records, size, loop.wait(writing, cancel=self.query.engine.cancelled)))
+        self._files.append(ExportedFile(path, records, size, loop.wait(writing, cancel=self.query.cancelled)))
 
     def _delete(self, hrefs: set[str]) -> None:
         """What is left behind harms nobody who reads the list of files: a failure here is none of the export."""
@@ -199,7 +199,7 @@ class _Bucket:
                 self._run(self.query.store.delete(href, deadline=self._deadline()))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return loop.run(coroutine, cancel=self.query.engine.cancelled)
+        return loop.run(coroutine, cancel=self.query.cancelled)
 
     def _deadline(self) -> float:
         return time.monotonic() + self.query.settings.timeout_s

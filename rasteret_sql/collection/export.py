@@ -63,6 +63,7 @@ class Export:
     _partitions: dict[str, int] = field(init=False, default_factory=dict)
     _labels: list[npt.NDArray[np.int32]] = field(init=False, default_factory=list)
     _seen: _Seen = field(init=False)
+    _failed: BaseException | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if is_one_file(self.destination.shown) and self.partition_by:
@@ -71,13 +72,24 @@ class Export:
         self._seen = _Seen()
 
     def add(self, rows: pa.Table) -> int:
-        """Take a batch; its number of rows."""
+        """Take a batch; its number of rows. An error of one batch is the error of all that come after it."""
+        try:
+            return self._add(rows)
+        except BaseException as error:
+            with self._lock:
+                self._failed = self._failed or error
+            self.abandon()
+            raise
+
+    def _add(self, rows: pa.Table) -> int:
         self._check(rows)
         times = _times(rows)
         labels = self._label(rows, times)
         table = self._normal(rows)
         keys = _keys_of(table, times)
         with self._lock:
+            if self._failed is not None:
+                raise self._failed
             self.touched = time.monotonic()
             self._seen.see(table, rows)
             self._spool.add(table)
@@ -100,8 +112,9 @@ class Export:
 
     def abandon(self) -> None:
         """Forget what came."""
-        self._spool.close()
-        self.destination.abandon()
+        with self._lock:
+            self._spool.close()
+            self.destination.abandon()
 
     def _check(self, rows: pa.Table) -> None:
         names = rows.column_names

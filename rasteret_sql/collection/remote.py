@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rasteret_sql.collection.ranges import RANGES
-from rasteret_sql.errors import CollectionNotFound, InvalidRaster, ReadError, one_line, redact
+from rasteret_sql.errors import CollectionNotFound, InvalidRaster, RasteretError, ReadError, one_line, redact
 from rasteret_sql.reader.engine import engine
+from rasteret_sql.reader.interrupts import watch
 from rasteret_sql.settings import Settings
 from rasteret_sql.storage import loop
 from rasteret_sql.storage.metrics import Metrics
@@ -141,12 +142,16 @@ def _entries(url: str, settings: Settings) -> list[RemoteEntry]:
             raise CollectionNotFound(
                 f"{prefix} is no collection: it has no {MANIFEST} (rasteret_export writes it), and only s3:// can be listed; name its .parquet file"
             )
-        found = loop.run(store.list(prefix, deadline=deadline), cancel=engine().cancelled)
+        found = _listing(prefix, store, deadline)
         entries = [_found(entry, entry.href[len(prefix) :]) for entry in found if _is_data(entry.href[len(prefix) :])]
         if not entries:
             what = f"{len(found)} objects, none of them a Parquet file" if found else "nothing"
             raise CollectionNotFound(f"{prefix} is no collection: {what} lies below it")
     return sorted(entries, key=lambda entry: entry.path)
+
+
+def _listing(prefix: str, store: Store, deadline: float) -> list[Entry]:
+    return loop.run(store.list(prefix, deadline=deadline), cancel=watch())
 
 
 def _found(entry: Entry, path: str) -> RemoteEntry:
@@ -159,7 +164,7 @@ def _is_data(path: str) -> bool:
 
 def _one_file(url: str, store: Store, deadline: float) -> RemoteEntry:
     try:
-        head = loop.run(store.read_head(url, _MAGIC, deadline=deadline), cancel=engine().cancelled)
+        head = loop.run(store.read_head(url, _MAGIC, deadline=deadline), cancel=watch())
     except ReadError as error:
         if error.status == 404:
             raise CollectionNotFound(f"no such file: {redact(url)} (HTTP 404)") from None
@@ -175,10 +180,12 @@ def _from_manifest(prefix: str, store: Store, deadline: float) -> list[RemoteEnt
     """The files that ``_collection.json`` lists; None where there is none, or where one may not ask for what is not there (S3 without listing)."""
     place = f"{prefix}{MANIFEST}"
     try:
-        head = loop.run(store.read_head(place, _MANIFEST_BYTES, deadline=deadline), cancel=engine().cancelled)
+        head = loop.run(store.read_head(place, _MANIFEST_BYTES, deadline=deadline), cancel=watch())
     except ReadError as error:
-        if error.status == 404 or (error.status == 403 and prefix.startswith("s3://")):
+        if error.status == 404:
             return None
+        if error.status == 403 and prefix.startswith("s3://") and "AccessDenied" in str(error) and _may_list(prefix, store, deadline):
+            return None  # who may not list a bucket is not told that an object is missing; who may list this one, was
         raise
     try:
         said = json.loads(head.data)
@@ -187,6 +194,13 @@ def _from_manifest(prefix: str, store: Store, deadline: float) -> list[RemoteEnt
         return [_listed(prefix, file, str(said["generation"])) for file in said["files"]]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidRaster(f"{place} is no list of a collection's files") from None
+
+
+def _may_list(prefix: str, store: Store, deadline: float) -> bool:
+    try:
+        return bool(_listing(prefix, store, deadline))
+    except ReadError:
+        return False
 
 
 def _listed(prefix: str, file: Mapping[str, Any], generation: str) -> RemoteEntry:
@@ -243,7 +257,10 @@ class RemoteFile(io.RawIOBase):
         length = self.entry.size - start if size is None or size < 0 else min(size, self.entry.size - start)
         if length <= 0:
             return b""
-        data = self._range(start, length)
+        try:
+            data = self._range(start, length)
+        except RasteretError as error:
+            raise error.with_traceback(None) from None  # DuckDB 2.0 shows the stack in its message
         self._at.place = start + length
         return bytes(data)
 
@@ -314,7 +331,7 @@ class RemoteFile(io.RawIOBase):
 
     def _run(self, reading: Any) -> Any:
         try:
-            return loop.run(reading, cancel=engine().cancelled)
+            return loop.run(reading, cancel=watch())
         except ReadError as error:
             if error.status == 404:
                 raise CollectionNotFound(f"{redact(self.entry.href)}: this file of the collection is gone (HTTP 404)") from None

@@ -25,15 +25,15 @@ from rasteret_sql.reader.band import Band
 from rasteret_sql.storage.hrefs import remote_href
 
 
-def bands_of_payload(payload: pa.StructArray, names: Sequence[str]) -> list[tuple[Band | None, ...]]:
-    """The asked bands of each record; None where the record has no such asset."""
+def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews: bool = False) -> list[tuple[Band | None, ...]]:
+    """The asked bands of each record, with their overviews if asked for; None where the record has no such asset."""
     if "file" in {payload.type.field(i).name for i in range(payload.type.num_fields)}:
         payload = _looked_up(payload.field("file"), payload.field("row"), names)
     crs = payload.field("crs").to_pylist()
     columns = []
     for index, name in enumerate(names):
         parts = payload.field(f"b{index}")
-        reader = MetadataReader(name, parts.field("meta"))
+        reader = MetadataReader(name, parts.field("meta"), overviews=overviews)
         hrefs, samples = _assets(parts.field("asset"))
         columns.append([reader.band(row, hrefs[row], samples[row], crs[row]) for row in range(len(payload))])
     bands: list[tuple[Band | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * len(payload)

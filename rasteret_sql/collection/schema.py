@@ -20,7 +20,7 @@ from rasteret_sql.errors import InvalidRaster, listing
 from rasteret_sql.raster.grid import Grid
 from rasteret_sql.raster.header import CHUNKY, Affine, Header, Layout, Level, alpha_sample
 from rasteret_sql.raster.tags import ALPHA_KINDS, JPEG, YCBCR
-from rasteret_sql.reader.band import Band, masked_band, plane_of
+from rasteret_sql.reader.band import Band, masked_band, plane_of, reduced_band
 
 VERSION = "1"
 METADATA_SUFFIX = "_metadata"
@@ -194,7 +194,8 @@ class MetadataReader:
     _OPTIONAL = ("samples_per_pixel", "planar_configuration", "byte_order", "tiled", "bits", "lerc_compression", "scale", "offset")
     _EXTRA = ("crs", "etag", "file_size", "photometric", "extra_samples", "fill_order", "jpeg_tables", "alpha")
 
-    def __init__(self, band: str, column: pa.StructArray) -> None:
+    def __init__(self, band: str, column: pa.StructArray, *, overviews: bool = False) -> None:
+        """``overviews``: are the bands to have theirs?"""
         self._band = band
         self._valid = column.is_valid().to_pylist()
         fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
@@ -207,6 +208,7 @@ class MetadataReader:
         self._counts = _ListView(column.field(fields["tile_byte_counts"]))
         self._says_alpha = "alpha" in fields
         self._masks, self._alphas = (_Levels(column.field(fields[name])) if name in fields else None for name in ("masks", "alpha_levels"))
+        self._overviews = _Levels(column.field(fields["overviews"])) if overviews and "overviews" in fields else None
 
     def band(self, row: int, href: str | None, sample: int | None, crs: str | None) -> Band | None:
         """The band of one row; None where the record has no such asset."""
@@ -232,8 +234,15 @@ class MetadataReader:
             etag=values["etag"],
             size=values["file_size"],
         )
-        internal = self._masks.find(row, level, _mask_layout(layout)) if self._masks else None
-        return masked_band(band, internal, self._alpha(row, values, level))
+        coarser = [plane_of(found, sample) for found in self._overviews.all(row, layout)] if self._overviews else []
+        overviews = tuple(self._masked(reduced_band(band, found), row, values) for found in coarser)
+        band = self._masked(band, row, values)
+        return replace(band, overviews=overviews) if overviews else band
+
+    def _masked(self, band: Band, row: int, values: dict[str, Any]) -> Band:
+        """The band, or an overview of it, with the mask of its size."""
+        internal = self._masks.find(row, band.level, _mask_layout(band.layout)) if self._masks else None
+        return masked_band(band, internal, self._alpha(row, values, band.level))
 
     def _alpha(self, row: int, values: dict[str, Any], level: Level) -> tuple[int, Level] | None:
         """The alpha sample and its level. Indexes that do not name it (of the ``rasteret`` package) tell by ExtraSamples."""
@@ -280,6 +289,7 @@ class _Levels:
     def __init__(self, column: pa.ListArray) -> None:
         self._bounds = column.offsets.to_numpy()
         self._column = column.values
+        self._scalars: dict[str, list[Any] | None] = {}
         if len(self._column):
             self._fields = {self._column.type.field(i).name for i in range(self._column.type.num_fields)}
             self._offsets, self._counts = (_ListView(self._column.field(name)) for name in ("tile_offsets", "tile_byte_counts"))
@@ -287,19 +297,28 @@ class _Levels:
     def find(self, row: int, like: Level, layout: Layout) -> Level | None:
         """The level of a row that is as large as ``like``; ``layout`` has what a level's row does not say."""
         for position in range(self._bounds[row], self._bounds[row + 1]):
-            if (self._value("width", position), self._value("height", position)) != (like.width, like.height):
-                continue
-            offsets, counts = self._offsets[position], self._counts[position]
-            own = {name: self._value(name, position) for name in self._REQUIRED}
-            own |= {name: self._value(name, position) or default for name, default in self._LATER.items()}
-            level = Level(like.width, like.height, replace(layout, **own), offsets, counts)
-            if not len(offsets) == len(counts) == level.tiles_per_plane:
-                raise InvalidRaster(f"the index lists {len(offsets)} tiles for a mask, its size asks for {level.tiles_per_plane}")
-            return level
+            if (self._value("width", position), self._value("height", position)) == (like.width, like.height):
+                return self._level(position, layout, "a mask")
         return None
 
+    def all(self, row: int, layout: Layout) -> list[Level]:
+        """All levels of a row."""
+        return [self._level(position, layout, "an overview") for position in range(self._bounds[row], self._bounds[row + 1])]
+
+    def _level(self, position: int, layout: Layout, what: str) -> Level:
+        offsets, counts = self._offsets[position], self._counts[position]
+        own = {name: self._value(name, position) for name in self._REQUIRED}
+        own |= {name: self._value(name, position) or default for name, default in self._LATER.items()}
+        level = Level(self._value("width", position), self._value("height", position), replace(layout, **own), offsets, counts)
+        if not len(offsets) == len(counts) == level.tiles_per_plane:
+            raise InvalidRaster(f"the index lists {len(offsets)} tiles for {what}, its size asks for {level.tiles_per_plane}")
+        return level
+
     def _value(self, name: str, position: int) -> Any:
-        return self._column.field(name)[position].as_py() if name in self._fields else None
+        if name not in self._scalars:
+            self._scalars[name] = self._column.field(name).to_pylist() if name in self._fields else None
+        column = self._scalars[name]
+        return None if column is None else column[position]
 
 
 def _mask_layout(layout: Layout) -> Layout:

@@ -49,6 +49,12 @@ def check_crs(text: str) -> None:
     _parse_crs(text)
 
 
+@in_proj_thread
+def crs_wkt(text: str) -> str:
+    """WKT2 of a CRS, for other programs; :class:`InvalidArgument` as in :func:`check_crs`."""
+    return str(_parse_crs(text).to_wkt())
+
+
 @lru_cache(maxsize=512)
 def _parse_crs(text: str) -> pyproj.CRS:
     """``EPSG:32643``, ``OGC:CRS84``, a bare EPSG code, WKT, PROJJSON or a PROJ string; :class:`InvalidArgument` when it is none of them."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _NAMES: Mapping[str, str] = {"-1.#ind": "nan", "1.#qnan": "nan", "-1.#qnan": "nan", "1.#inf": "inf", "-1.#inf": "-inf"}
 """Spellings of old Windows writers, as GDAL's CPLStrtod takes them."""
+_ROLES = frozenset({"scale", "offset", "description", "colorinterp"})
 _QUOTES: Mapping[str, str] = {"&quot;": '"', "&apos;": "'"}
 
 
@@ -76,9 +77,7 @@ class _RoleItems:
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         sample, role = attributes.get("sample", ""), attributes.get("role", "")
-        known = (
-            tag == "Item" and role in {"scale", "offset", "description", "colorinterp"} and sample.isascii() and sample.isdigit() and len(sample) <= 5
-        )
+        known = tag == "Item" and role in _ROLES and sample.isascii() and sample.isdigit() and len(sample) <= 5
         self._item = (role, int(sample)) if known else None
         self._text.clear()
 

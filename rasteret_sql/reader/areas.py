@@ -26,6 +26,8 @@ from rasteret_sql.reader.validity import band_key, valid_pixels
 
 Windows = npt.NDArray[np.int64]
 """(n, 4): row, col, height, width."""
+_ON_EDGE = 1e-9
+"""Share of a pixel by which a centre may miss an edge and still lie on it, so in the pixel right of or below it: GDAL's warper has 1e-10."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,12 +111,11 @@ def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
     jobs: list[SegmentJob] = []
     owners: list[tuple[int, int | Hashable]] = []
     for number, (request, block) in enumerate(zip(requests, blocks, strict=True)):
-        reads: list[tuple[int | Hashable, Band, Pixels]] = [
-            (index, band, out)
-            for index, (band, out) in enumerate(zip(request.bands, block.values, strict=True))
-            if band is not None and out is not None
-        ]
-        for part, band, out in (*reads, *((key, mask, out) for key, (mask, out) in masks[number].items())):
+        reads: list[tuple[int | Hashable, Band, Pixels]] = [(key, mask, out) for key, (mask, out) in masks[number].items()]
+        for index, (band, values) in enumerate(zip(request.bands, block.values, strict=True)):
+            if band is not None and values is not None:
+                reads.append((index, band, values))
+        for part, band, out in reads:
             for job in _jobs(band, request, out):
                 jobs.append(job)
                 owners.append((number, part))
@@ -208,8 +209,8 @@ def nearest_pixels(grid: Grid, window: Window, source: Grid) -> tuple[Ints, Ints
         raise UnsupportedRaster("bands of different resolution on a rotated grid cannot be read together; read them one by one")
     a, _, c, _, e, f = grid.transform
     sa, _, sc, _, se, sf = source.transform
-    cols = np.floor((c + a * (np.arange(window.col, window.col + window.width) + 0.5) - sc) / sa).astype(np.int64)
-    rows = np.floor((f + e * (np.arange(window.row, window.row + window.height) + 0.5) - sf) / se).astype(np.int64)
+    cols = np.floor((c + a * (np.arange(window.col, window.col + window.width) + 0.5) - sc) / sa + _ON_EDGE).astype(np.int64)
+    rows = np.floor((f + e * (np.arange(window.row, window.row + window.height) + 0.5) - sf) / se + _ON_EDGE).astype(np.int64)
     cols[(cols < 0) | (cols >= source.width)] = -1
     rows[(rows < 0) | (rows >= source.height)] = -1
     return rows, cols

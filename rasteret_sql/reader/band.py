@@ -32,6 +32,8 @@ class Band:
     size: int | None = None
     mask: Band | None = None
     """The band whose zeros tell this one's invalid pixels (:mod:`rasteret_sql.reader.validity`), on the same grid; None: nodata tells."""
+    overviews: tuple[Band, ...] = ()
+    """The band at its overviews, from fine to coarse, each on a grid of its own; empty where nothing coarser was asked for."""
     dtype: np.dtype[np.generic] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +62,7 @@ def nodata_mask(values: npt.NDArray[np.generic], nodata: float | None) -> npt.ND
     if nodata is None:
         return np.zeros(values.shape, dtype=bool)
     if values.dtype.kind == "f":
-        return np.isnan(values) if np.isnan(nodata) else np.asarray(values == values.dtype.type(_finite_cast(nodata, values.dtype)))
+        return np.isnan(values) if np.isnan(nodata) else np.asarray(values == values.dtype.type(finite_cast(nodata, values.dtype)))
     sentinel = integer_nodata(nodata, values.dtype)
     return np.zeros(values.shape, dtype=bool) if sentinel is None else np.asarray(values == sentinel)
 
@@ -116,9 +118,9 @@ def bands_of(header: Header, href: str, *, etag: str | None = None, size: int | 
 def masked_band(band: Band, internal: Level | None, alpha: tuple[int, Level] | None) -> Band:
     """The band with the mask that decides on its pixels; the band itself where nodata decides, or nothing does.
 
-    The rule is GDAL's (``GTiffRasterBand::GetMaskBand``, then ``GDALRasterBand::GetMaskBand``), and so that of rasterio's ``read(masked=True)``: a mask
-    inside the file decides alone; without one the nodata value; without that the alpha sample, of which 0 is invalid. The alpha sample itself has no
-    mask. What lies beside a file (``.msk``, ``.aux.xml``) is not looked for.
+    The rule is GDAL's (``GTiffRasterBand::GetMaskBand``, then ``GDALRasterBand::GetMaskBand``), thus that of rasterio's ``read(masked=True)``: a mask
+    inside the file decides alone; without one the nodata value; without that the alpha sample, of which 0 is invalid. The alpha sample has no mask
+    itself. What lies beside a file (``.msk``, ``.aux.xml``) is not looked for.
 
     ``internal`` is the mask inside the file, ``alpha`` the alpha sample and its level, both of the band's size.
     """
@@ -129,6 +131,14 @@ def masked_band(band: Band, internal: Level | None, alpha: tuple[int, Level] | N
     else:
         return band
     return replace(band, mask=replace(band, name="mask", sample=sample, level=level, nodata=None, mask=None))
+
+
+def reduced_band(band: Band, level: Level) -> Band:
+    """A band at one of its overviews, not yet masked: the level's pixels divide the same area, as GDAL has it."""
+    a, b, c, d, e, f = band.grid.transform
+    across, down = band.grid.width / level.width, band.grid.height / level.height
+    grid = Grid((a * across, b * down, c, d * across, e * down, f), level.width, level.height)
+    return replace(band, level=level, grid=grid, mask=None, overviews=())
 
 
 def level_of_size(levels: Iterable[Level], width: int, height: int) -> Level | None:
@@ -145,6 +155,7 @@ def plane_of(level: Level, sample: int) -> Level:
     return Level(level.width, level.height, level.layout, level.offsets[part], level.byte_counts[part])
 
 
-def _finite_cast(number: float, dtype: np.dtype[np.generic]) -> float:
+def finite_cast(number: float, dtype: np.dtype[np.generic]) -> float:
+    """A number as a type holds it."""
     with np.errstate(over="ignore"):
         return float(np.asarray(number).astype(dtype))

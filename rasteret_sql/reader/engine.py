@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Self
 
+from rasteret_sql.reader import interrupts
 from rasteret_sql.reader.cache import SegmentCache
 from rasteret_sql.reader.memory import BlockPool, Trimmer
 from rasteret_sql.settings import Settings
@@ -39,7 +40,6 @@ class Engine:
         self.decode_threads = os.cpu_count() or 2
         self.decoders = ThreadPoolExecutor(max_workers=self.decode_threads, thread_name_prefix="rasteret-decode")
         self.reports: deque[ReadReport] = deque(maxlen=_LOG_LENGTH)
-        self.cancelled = threading.Event()
         self.blocks = BlockPool()
         self.trimmer = Trimmer()
 
@@ -71,6 +71,8 @@ class Query:
     settings: Settings = field(default_factory=Settings)
     raise_errors: bool = True
     engine: Engine = field(init=False)
+    cancelled: interrupts.Cancel = field(init=False)
+    """Set when the statement that reads was interrupted."""
     store: Store = field(init=False)
     metrics: Metrics = field(init=False)
     deadline: float = field(init=False)
@@ -78,6 +80,7 @@ class Query:
 
     def __post_init__(self) -> None:
         self.engine = engine(self.settings)
+        self.cancelled = interrupts.watch(self.settings.origin)
         self.metrics = Metrics(parent=self.engine.metrics)
         self.store = Store(self.settings, self.metrics)
         self.started = time.time()

@@ -33,7 +33,7 @@ class FileHeader:
 
 def read_headers(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None = None) -> list[FileHeader | RasteretError]:
     """The header of each file, or the error that kept it from being read, in order. ``done`` is told the number of files finished."""
-    return loop.run(_read_all(hrefs, query, done), cancel=query.engine.cancelled)
+    return loop.run(_read_all(hrefs, query, done), cancel=query.cancelled)
 
 
 def start_headers(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None = None) -> Future[list[FileHeader | RasteretError]]:

@@ -69,21 +69,21 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
     run = _Run([_together([jobs[p] for p in positions]) for positions in shared.values()], query)
     loads: list[int] = []
     waits: list[tuple[int, Future[Pixels]]] = []
-    for position, job in enumerate(run.jobs):
-        held = cache.claim(job.key)
-        if held is None:
-            loads.append(position)
-        elif isinstance(held, Future):
-            waits.append((position, held))
-        else:
-            query.metrics.count(cache_hits=1)
-            job.use(held)
-    if loads or waits:
-        try:
-            loop.run(run.all(loads, waits), cancel=query.engine.cancelled)
-        finally:
-            for position in loads:
-                cache.settle(run.jobs[position].key, errors.Cancelled("the query that was loading this segment ended"))
+    try:
+        for position, job in enumerate(run.jobs):
+            held = cache.claim(job.key)
+            if held is None:
+                loads.append(position)
+            elif isinstance(held, Future):
+                waits.append((position, held))
+            else:
+                query.metrics.count(cache_hits=1)
+                job.use(held)
+        if loads or waits:
+            loop.run(run.all(loads, waits), cancel=query.cancelled)
+    finally:
+        for position in loads:
+            cache.settle(run.jobs[position].key, errors.Cancelled("the query that was loading this segment ended"))
     return {p: run.failures[i] for i, positions in enumerate(shared.values()) if i in run.failures for p in positions}
 
 
@@ -177,12 +177,17 @@ class _Run:
         self.query.engine.trimmer.count(job.length)
 
     async def _follow(self, position: int, future: Future[Pixels]) -> None:
-        """Use what another query loads; where that fails, load it here."""
+        """Use what another query loads; where that fails, load it here. (Shielded: to be cancelled here must not end the load for others.)"""
         job = self.jobs[position]
+        span = (job.key.offset, job.key.offset + job.length)
         try:
-            pixels = await asyncio.wrap_future(future)
+            async with asyncio.timeout_at(self.query.deadline):
+                pixels = await asyncio.shield(asyncio.wrap_future(future))
         except errors.RasteretError:
             pixels = None
+        except TimeoutError:
+            self._fail([position], errors.ReadError("not read before the query's deadline (setting timeout_s)", job.key.href, span))
+            return
         if pixels is not None:
             self.query.metrics.count(cache_hits=1)
             job.use(pixels)

@@ -1,4 +1,7 @@
-"""Which pixels are valid: what a read asks for beside its bands to tell, and how it tells (:func:`rasteret_sql.reader.band.masked_band` has the rule)."""
+"""Which pixels are valid: what a read asks for beside its bands to tell, and how it tells.
+
+Which mask decides on a band is :func:`rasteret_sql.reader.band.masked_band`'s rule.
+"""
 
 from __future__ import annotations
 

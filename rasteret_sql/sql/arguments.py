@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from rasteret_sql.errors import BandNotFound, InvalidArgument, listing, near
 from rasteret_sql.settings import Settings, resolve_settings
-
-NOT_YET = {
-    "resolution": "reading at another resolution is not available yet; arrays come at the record's own",
-    "target_crs": "reading in another CRS is not available yet; arrays come in the record's own",
-    "resampling": "resampling is not available yet; arrays come as stored",
-}
-"""Arguments of the SQL contract that this version refuses by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +23,6 @@ class Arguments:
     @classmethod
     def of(cls, function: str, row: Mapping[str, Any]) -> Arguments:
         values = {name: value for name, value in row.items() if value is not None and name != "settings"}
-        for name, reason in NOT_YET.items():
-            if name in values:
-                raise InvalidArgument(f"{name}: {reason}")
         return cls(function, values, resolve_settings(row.get("settings") or {}))
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -61,6 +53,25 @@ class Arguments:
             raise InvalidArgument(f"{name} := {shown(value)} is not valid; whole numbers from 0 to {most} are")
         return value
 
+    def number(self, name: str) -> float | None:
+        """A number greater than 0."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if not _is_number(value) or not value > 0:
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; a number greater than 0 is")
+        return float(value)
+
+    def place(self, name: str) -> tuple[float, float] | None:
+        """A pair of coordinates, as a list or a row; a single number stands for both."""
+        value = self.get(name)
+        if value is None:
+            return None
+        parts = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list | tuple) else [value, value]
+        if len(parts) != 2 or not all(_is_number(part) for part in parts):
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; two coordinates such as [0, 0] are")
+        return float(parts[0]), float(parts[1])
+
     def name(self, name: str, what: str = "a column name in quotes") -> str | None:
         value = self.get(name)
         if value is not None and not isinstance(value, str):
@@ -88,6 +99,11 @@ class Arguments:
         if not isinstance(pairs, dict) or not all(isinstance(key, str) and type(item) is kind for key, item in pairs.items()):
             raise InvalidArgument(f"{name} := {shown(value)} is not valid; {{'name': {'0' if kind is int else repr('other')}, …}} is")
         return pairs
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number, DECIMAL included; true and false are none."""
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shown(value: Any) -> str:

@@ -10,6 +10,8 @@ from rasteret_sql.sql.quote import ident, listed, text
 
 READ = {"bands": "NULL", "geometry": "NULL", "geometry_crs": "NULL", "x": "NULL", "y": "NULL", "scaled": "NULL", "on_error": "NULL", "crs": "NULL"}
 """Arguments of every read."""
+TARGET = {"resolution": "NULL", "target_crs": "NULL", "align_to": "NULL", "resampling": "NULL"}
+"""Arguments that choose the grid of arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +27,12 @@ class TableFunction:
     def signature(self) -> str:
         return f"{self.name}({listed([*self.positional, *(f'{name} := {default}' for name, default in self.named.items())])})"
 
-    @property
-    def arguments(self) -> str:
-        """All arguments as one struct, with the settings that SQL variables give."""
-        pairs = [f"'{name}': {ident(name)}" for name in (*self.positional, *self.named)]
-        variables = listed(f"'{name}': getvariable('rasteret_{name}')" for name in FIELDS)
-        return "{" + listed([*pairs, f"'settings': {{{variables}}}"]) + "}"
-
-    def macro(self, name: str) -> str:
-        """``CREATE … MACRO`` body: the planner's text, folded while binding."""
+    def macro(self, name: str, instance: str) -> str:
+        """``CREATE … MACRO`` body: the planner's text, folded while binding. All arguments go as one struct, with the settings."""
+        pairs = [f"'{argument}': {ident(argument)}" for argument in (*self.positional, *self.named)]
+        arguments = "{" + listed([*pairs, f"'settings': {_settings(instance)}"]) + "}"
         named = [f"{ident(argument)} := {default}" for argument, default in self.named.items()]
-        return f"{name}({listed([*self.positional, *named])}) AS TABLE FROM query(__rasteret_plan({text(self.name)}, {self.arguments}))"
+        return f"{name}({listed([*self.positional, *named])}) AS TABLE FROM query(__rasteret_plan({text(self.name)}, {arguments}))"
 
 
 TABLE_FUNCTIONS = (
@@ -121,7 +118,7 @@ TABLE_FUNCTIONS = (
         "rasteret_read",
         "pixel arrays under geometries: one row per geometry and record",
         ("collection", "geometries"),
-        READ | {"pixels": "'center'", "resolution": "NULL", "target_crs": "NULL", "resampling": "NULL"},
+        READ | {"pixels": "'center'"} | TARGET,
     ),
     TableFunction(
         "rasteret_pixels",
@@ -144,7 +141,7 @@ TABLE_FUNCTIONS = (
             "solar_day": "false",
         },
     ),
-    TableFunction("rasteret_plan", "what a read would fetch; nothing is read", ("collection", "geometries"), READ | {"pixels": "'center'"}),
+    TableFunction("rasteret_plan", "what a read would fetch; nothing is read", ("collection", "geometries"), READ | {"pixels": "'center'"} | TARGET),
     TableFunction("rasteret_functions", "every function with its signature and a line of help"),
     TableFunction("rasteret_settings", "limits and options in force"),
     TableFunction("rasteret_io", "what the last reads did: requests, bytes, cache hits", (), {"last": "10"}),
@@ -162,7 +159,7 @@ class ScalarFunction:
     """``(arguments) AS expression`` of the macro."""
 
 
-def _record_call(called: str, kinds: Mapping[str, str], geometry: str, prepared: str | None = None) -> str:
+def _record_call(called: str, kinds: Mapping[str, str], instance: str, geometry: str, prepared: str | None = None) -> str:
     """One branch per type, folded to the one that the record's band has; each calls one function."""
     function, field_name = ("__rasteret_value", "value") if called == "rasteret_sample" else ("__rasteret_pixels", "pixel")
     meta = "struct_extract(record, band || '_metadata')"
@@ -170,16 +167,18 @@ def _record_call(called: str, kinds: Mapping[str, str], geometry: str, prepared:
     payload = f"{{'crs': record.crs, 'b0': {{'asset': struct_extract(record.assets, band), 'meta': {meta}}}}}"
     crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
     wrapped = f"[{example}]" if field_name == "pixel" else example
-    arguments = f"__rasteret_scalar_options('{called}', band, {_settings()}), {payload}, {prepared or geometry}, {crs}"
+    arguments = f"__rasteret_scalar_options('{called}', band, {_settings(instance)}), {payload}, {prepared or geometry}, {crs}"
     branches = " ".join(f"WHEN '{name}' THEN cast_to_type({function}_{slot}({arguments}), {wrapped})" for name, slot in kinds.items())
     return f"CASE typeof({example}) {branches} END"
 
 
-def _settings() -> str:
-    return "{" + listed(f"'{name}': getvariable('rasteret_{name}')" for name in FIELDS) + "}"
+def _settings(instance: str) -> str:
+    """The settings that SQL variables give, and who asks: the connection, of the database whose token ``instance`` is."""
+    variables = listed(f"'{name}': getvariable('rasteret_{name}')" for name in FIELDS)
+    return f"{{{variables}, 'origin': {text(f'{instance}/')} || current_connection_id()}}"
 
 
-def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, str]) -> tuple[ScalarFunction, ...]:
+def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, str], instance: str = "") -> tuple[ScalarFunction, ...]:
     """The scalar forms; they share engine, cache and rules with the table forms."""
     zone = "__rasteret_polygons(geometry, __rasteret_geometry_crs(typeof(geometry), NULL), 'refuse').wkb"
     zonal_payload = "{'crs': record.crs, 'b0': {'asset': struct_extract(record.assets, band), 'meta': struct_extract(record, band || '_metadata')}}"
@@ -189,19 +188,19 @@ def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, s
             "rasteret_sample",
             "rasteret_sample(record, point, band)",
             "value of a band of a record (the alias of a collection) at a point; NULL where there is none",
-            f"(record, point, band) AS {_record_call('rasteret_sample', value_slots, 'point')}",
+            f"(record, point, band) AS {_record_call('rasteret_sample', value_slots, instance, 'point')}",
         ),
         ScalarFunction(
             "rasteret_read",
             "rasteret_read(record, geometry, band)",
             "pixels of a band of a record under a geometry, row-major; NULL where they do not meet",
-            f"(record, geometry, band) AS {_record_call('rasteret_read', pixel_slots, 'geometry', area)}",
+            f"(record, geometry, band) AS {_record_call('rasteret_read', pixel_slots, instance, 'geometry', area)}",
         ),
         ScalarFunction(
             "rasteret_zonal",
             "rasteret_zonal(record, geometry, band, stat := 'mean')",
             "one statistic of a band of a record under a polygon; NULL where there is none",
-            f"(record, geometry, band, stat := 'mean') AS __rasteret_zonal_value(__rasteret_zonal_options(band, stat, {_settings()}), "
+            f"(record, geometry, band, stat := 'mean') AS __rasteret_zonal_value(__rasteret_zonal_options(band, stat, {_settings(instance)}), "
             f"{zonal_payload}, {zone}, __rasteret_geometry_crs(typeof(geometry), NULL))",
         ),
         ScalarFunction(
@@ -209,7 +208,7 @@ def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, s
             "rasteret_value(collection, point, band)",
             "the newest valid value at one point",
             "(collection, point, bands) AS (SELECT any_value(value) FROM query(__rasteret_plan('rasteret_value', "
-            f"{{'collection': collection, 'point': point, 'bands': bands, 'settings': {_settings()}}})))",
+            f"{{'collection': collection, 'point': point, 'bands': bands, 'settings': {_settings(instance)}}})))",
         ),
     )
 

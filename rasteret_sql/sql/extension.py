@@ -7,6 +7,7 @@ user's file) and in an attached in-memory catalog ``rasteret``, which every curs
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.settings import resolve_settings
+from rasteret_sql.sql import interrupts
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
 from rasteret_sql.sql.evaluator import Evaluator
 from rasteret_sql.sql.filesystem import register_files
@@ -51,8 +53,10 @@ def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
             _create(con, name, function, result, effects=effects)
         register_files(con)
         con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {catalog} (READ_WRITE)").fetchall()
-        for statement in _macros(catalog):
+        instance = _instance(con, catalog)
+        for statement in _macros(catalog, instance):
             con.execute(statement).fetchall()
+        interrupts.follow(con, instance)
     return con
 
 
@@ -70,6 +74,14 @@ def _catalog(con: duckdb.DuckDBPyConnection) -> str:
     """The first name that is free or an in-memory catalog: never one of the user's files."""
     files = {name for (name,) in con.execute("SELECT lower(database_name) FROM duckdb_databases() WHERE path IS NOT NULL").fetchall()}
     return next(name for name in CATALOGS if name not in files)
+
+
+def _instance(con: duckdb.DuckDBPyConnection, catalog: str) -> str:
+    """A token of the database instance, the same for all its connections."""
+    name = f"{catalog}.main.__rasteret_instance"
+    con.execute(f"CREATE MACRO IF NOT EXISTS {name}() AS '{uuid.uuid4().hex}'").fetchall()
+    token: str = con.execute(f"SELECT {name}()").fetchall()[0][0]
+    return token
 
 
 @lru_cache(maxsize=1)
@@ -136,13 +148,13 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, resul
             raise
 
 
-def _macros(catalog: str) -> list[str]:
+def _macros(catalog: str, instance: str) -> list[str]:
     statements = []
     for function in TABLE_FUNCTIONS:
         short = function.name.removeprefix("rasteret_")
-        statements.append(f"CREATE OR REPLACE TEMP MACRO {function.macro(function.name)}")
-        statements += [f"CREATE OR REPLACE MACRO {function.macro(f'{catalog}.main.{name}')}" for name in (short, function.name)]
-    for scalar in scalar_functions(VALUE_SLOTS, PIXEL_SLOTS):
+        statements.append(f"CREATE OR REPLACE TEMP MACRO {function.macro(function.name, instance)}")
+        statements += [f"CREATE OR REPLACE MACRO {function.macro(f'{catalog}.main.{name}', instance)}" for name in (short, function.name)]
+    for scalar in scalar_functions(VALUE_SLOTS, PIXEL_SLOTS, instance):
         short = scalar.name.removeprefix("rasteret_")
         statements.append(f"CREATE OR REPLACE TEMP MACRO {scalar.name}{scalar.body}")
         statements += [f"CREATE OR REPLACE MACRO {catalog}.main.{name}{scalar.body}" for name in (short, scalar.name)]

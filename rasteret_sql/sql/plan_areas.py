@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from rasteret_sql.sql.arguments import Arguments
+from rasteret_sql.errors import InvalidArgument
+from rasteret_sql.raster.crs import check_crs
+from rasteret_sql.raster.resample import RESAMPLING
+from rasteret_sql.raster.targets import Target
+from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import PIXELS, STATUS, area_ctes, reading
 from rasteret_sql.sql.sources import BandType, Geometries
@@ -12,7 +17,7 @@ from rasteret_sql.sql.sources import BandType, Geometries
 
 def plan_read(arguments: Arguments) -> str:
     records, bands, options = reading(arguments, "collection")
-    options = replace(options, pixels=arguments.choice("pixels", PIXELS))
+    options = replace(options, pixels=arguments.choice("pixels", PIXELS), target=_target(arguments, bands))
     types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())
@@ -40,6 +45,7 @@ def plan_cost(arguments: Arguments) -> str:
     totals = listed(f"coalesce(sum(c.{name}), 0)::BIGINT" for name in ("tiles", "requests", "bytes", "bytes_cached"))
     records, bands, options = reading(arguments, "collection")
     arguments.choice("pixels", (*PIXELS, "fractional"))  # all of them read tiles of the same windows
+    options = replace(options, target=_target(arguments, bands))
     geometries = Geometries.of(arguments, "geometries")
     return f"""
 {area_ctes(records, geometries, bands, options.on_error)},
@@ -47,3 +53,20 @@ __t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_j
 SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
 UNION ALL
 SELECT 'total', NULL, {totals} FROM __t"""
+
+
+def _target(arguments: Arguments, bands: Sequence[str]) -> Target:
+    """The grid that a call asks for; what would have no effect is refused."""
+    resolution, crs, align_to = arguments.number("resolution"), arguments.crs("target_crs"), arguments.place("align_to")
+    asked = arguments.get("resampling")
+    resampling = arguments.choice("resampling", RESAMPLING)
+    if crs is not None:
+        check_crs(crs)
+        if resolution is None:
+            raise InvalidArgument(f"target_crs := {shown(crs)} needs resolution := <size of a pixel in units of that CRS>")
+    elif resolution is None:
+        if align_to is not None:
+            raise InvalidArgument("align_to has no effect without resolution: arrays come on the record's own grid")
+        if asked is not None and len(bands) == 1:
+            raise InvalidArgument("resampling has no effect on one band without resolution or target_crs: its pixels come as stored")
+    return Target(resolution, crs, align_to, resampling)

@@ -74,7 +74,8 @@ def _plan_read_ready(arguments: Arguments, dataset: Dataset) -> str:
     return f"""
 SELECT unnest(u, recursive := true) FROM (
   SELECT unnest(__rasteret_link({text(json.dumps(request))}, found)) AS u
-  FROM (SELECT {{'records': count(*), 'epsg': list(DISTINCT "proj:epsg") FILTER ("proj:epsg" IS NOT NULL), 'first': min(datetime), 'last': max(datetime),
+  FROM (SELECT {{'records': count(*), 'epsg': list(DISTINCT "proj:epsg") FILTER ("proj:epsg" IS NOT NULL),
+    'first': min(datetime), 'last': max(datetime),
     'west': min(bbox.xmin), 'south': min(bbox.ymin), 'east': max(bbox.xmax), 'north': max(bbox.ymax)}} AS found FROM {records.scan})
 )"""
 

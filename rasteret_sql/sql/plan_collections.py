@@ -34,7 +34,7 @@ def plan_collection(arguments: Arguments) -> str:
 
 
 def _from_afar(bands: Sequence[str], place: str) -> str:
-    """The assets of a collection at a URL: one that names a file of this machine stops the statement, for a relation no longer says where it is from."""
+    """The assets of a collection at a URL: one that names a file of this machine stops the statement, since a relation no longer tells its source."""
     fine = " AND ".join(f"coalesce(regexp_matches(assets.{ident(band)}.href, '^(https?|s3|gs|az|abfss?)://', 'i'), true)" for band in bands)
     message = f"{place} names files by local paths, which are not taken from a remote collection: valid there are {REMOTE}"
     return f"if({fine or 'true'}, assets, error({text(message)}))"

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from rasteret_sql.errors import RasteretError, one_line
-from rasteret_sql.sql import plan_areas, plan_build, plan_collections, plan_export, plan_pixels, plan_points, plan_zonal
+from rasteret_sql.sql import interrupts, plan_areas, plan_build, plan_collections, plan_export, plan_pixels, plan_points, plan_zonal
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import text
 from rasteret_sql.udfs.arrow import one_chunk
@@ -23,7 +23,9 @@ def plan(function: pa.Array, arguments: pa.Array) -> pa.Array:
 def plan_text(function: str, row: Mapping[str, Any]) -> str:
     """SQL text of one call; an error becomes text that raises it in one line."""
     try:
-        return PLANNERS[function](Arguments.of(function, row))
+        arguments = Arguments.of(function, row)
+        interrupts.bound(arguments.settings.origin)
+        return PLANNERS[function](arguments)
     except RasteretError as error:
         return f"FROM query(error({text(one_line(f'{function}: {error}'))}))"
 

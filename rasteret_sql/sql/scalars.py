@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from rasteret_sql.settings import resolve_settings
+from rasteret_sql.sql.interrupts import bound
 from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.geometry import struct_fields
 from rasteret_sql.udfs.options import Options
@@ -23,7 +24,9 @@ def scalar_options(function: pa.Array, band: pa.Array, settings: pa.Array) -> pa
     made: list[str] = []
     for called, name, values in zip(*(one_chunk(column).to_pylist() for column in (function, band, settings)), strict=True):
         chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
-        made.append(Options(called, (name,), settings=resolve_settings(chosen)).to_json())
+        options = Options(called, (name,), settings=resolve_settings(chosen))
+        bound(options.settings.origin)
+        made.append(options.to_json())
     return pa.array(made, pa.string())
 
 
@@ -33,5 +36,6 @@ def zonal_options(band: pa.Array, stat: pa.Array, settings: pa.Array) -> pa.Arra
     for name, statistic, values in zip(*(one_chunk(column).to_pylist() for column in (band, stat, settings)), strict=True):
         chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
         options = Options("rasteret_zonal", (name,), pixels="fractional", outputs=(name,), statistics=(statistic,), settings=resolve_settings(chosen))
+        bound(options.settings.origin)
         made.append(options.to_json())
     return pa.array(made, pa.string())

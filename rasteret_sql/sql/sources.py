@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.build import index_files
-from rasteret_sql.collection.links import Link, find_link, known_names, open_link
+from rasteret_sql.collection.links import Link, find_link, is_url, known_names, open_link
 from rasteret_sql.collection.registry import find_dataset, read_ready_place
 from rasteret_sql.collection.remote import is_remote_file
 from rasteret_sql.collection.schema import metadata_column
@@ -245,6 +245,8 @@ def _is_pattern(source: str) -> bool:
 
 def _local_path(source: str) -> Path | None:
     """The place of a path or a ``file://`` URL; None for other URLs."""
+    if is_url(source):
+        return None
     if "://" not in source:
         return Path(source).expanduser()
     location = resolve_href(source)

@@ -20,6 +20,12 @@ _CLOSE_S = 3.0
 """The longest that closing may hold up the end of the process."""
 
 
+class Flag(Protocol):
+    """What a waiting thread looks at: a :class:`threading.Event`, or anything that goes up once."""
+
+    def is_set(self) -> bool: ...
+
+
 class Resource(Protocol):
     """What is kept open on the loop, and closed with it."""
 
@@ -65,7 +71,7 @@ _lock = threading.Lock()
 _current: _LoopThread | None = None
 
 
-def run(coroutine: Coroutine[Any, Any, T], *, cancel: threading.Event | None = None) -> T:
+def run(coroutine: Coroutine[Any, Any, T], *, cancel: Flag | None = None) -> T:
     """Run ``coroutine`` on the process's loop and wait for its result; callable from any thread but the loop's own.
 
     KeyboardInterrupt in the waiting thread cancels the coroutine and is raised at once. When ``cancel`` is set, now or while waiting, the
@@ -74,7 +80,7 @@ def run(coroutine: Coroutine[Any, Any, T], *, cancel: threading.Event | None = N
     return wait(spawn(coroutine), cancel=cancel)
 
 
-def wait(future: concurrent.futures.Future[T], *, cancel: threading.Event | None = None) -> T:
+def wait(future: concurrent.futures.Future[T], *, cancel: Flag | None = None) -> T:
     """The result of what :func:`spawn` started, under the rules of :func:`run`."""
     try:
         if cancel is None:

@@ -65,18 +65,22 @@ def test_a_filtered_relation(con, scenes, tmp_path):
     assert bands == {"R": "uint8", "NIR": "uint8"}
     schema = pq.read_schema(next((tmp_path / "out").rglob("*.parquet")))
     assert schema.metadata[b"date_range"] == b"2016-04-01,2016-05-17"
-    assert [field.name for field in schema.field("R_metadata").type][-1] == "masks", "the typed NULLs of rasteret_collection are not kept"
+    assert not {"value", "pixel"} & {field.name for field in schema.field("R_metadata").type}, "typed NULLs of rasteret_collection are not kept"
 
 
 def test_with_columns_of_ones_own(con, scenes, tmp_path):
-    con.execute("CREATE TABLE split AS SELECT *, if(year = 2017, 'test', 'tr ain') AS split, [1, 2] AS numbers FROM rasteret_collection(scenes)").fetchall()
+    con.execute(
+        "CREATE TABLE split AS SELECT *, if(year = 2017, 'test', 'tr ain') AS split, [1, 2] AS numbers FROM rasteret_collection(scenes)"
+    ).fetchall()
     said = one(con, f"FROM rasteret_export(split, '{tmp_path}/out', partition_by := ['split', 'year'])")
     assert sorted(file.parent.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.parquet")) == [
         "split=test/year=2017",
         "split=tr ain/year=2016",
     ]
     assert said["files"] == 2
-    found = rows(con, f"SELECT split, year, count(*) AS n, any_value(numbers) AS numbers FROM rasteret_collection('{tmp_path}/out') GROUP BY ALL ORDER BY 1")
+    found = rows(
+        con, f"SELECT split, year, count(*) AS n, any_value(numbers) AS numbers FROM rasteret_collection('{tmp_path}/out') GROUP BY ALL ORDER BY 1"
+    )
     assert found == [{"split": "test", "year": 2017, "n": 1, "numbers": [1, 2]}, {"split": "tr ain", "year": 2016, "n": 3, "numbers": [1, 2]}]
 
 
@@ -92,7 +96,11 @@ def test_without_partitions(con, scenes, tmp_path, place):
 def test_records_without_a_time(con, scenes, tmp_path):
     con.execute("CREATE TABLE timeless AS SELECT * REPLACE (NULL::TIMESTAMP AS datetime) FROM rasteret_collection(scenes)").fetchall()
     one(con, f"FROM rasteret_export(timeless, '{tmp_path}/out')")
-    assert one(con, f"SELECT count(*) AS n, count(datetime) AS t, count(year) AS y FROM rasteret_collection('{tmp_path}/out')") == {"n": 4, "t": 0, "y": 0}
+    assert one(con, f"SELECT count(*) AS n, count(datetime) AS t, count(year) AS y FROM rasteret_collection('{tmp_path}/out')") == {
+        "n": 4,
+        "t": 0,
+        "y": 0,
+    }
 
 
 def test_nothing_is_overwritten_unasked(con, scenes, tmp_path):
@@ -121,19 +129,26 @@ def test_a_failure_leaves_everything_as_it_was(con, scenes, tmp_path):
     assert "stop" in refused(con, f"FROM rasteret_export(broken, '{tmp_path}/out', overwrite := true)")
     assert len(values(con, f"'{tmp_path}/out'")) == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "workspace"]
-    assert "lacks the columns" in refused(con, f"WITH x AS (SELECT id, assets, datetime FROM rasteret_collection(scenes)) FROM rasteret_export(x, '{tmp_path}/new')")
-    assert "nothing to export" in refused(con, f"WITH x AS (FROM rasteret_collection(scenes) WHERE year = 1) FROM rasteret_export(x, '{tmp_path}/new')")
+    assert "lacks the columns" in refused(
+        con, f"WITH x AS (SELECT id, assets, datetime FROM rasteret_collection(scenes)) FROM rasteret_export(x, '{tmp_path}/new')"
+    )
+    assert "nothing to export" in refused(
+        con, f"WITH x AS (FROM rasteret_collection(scenes) WHERE year = 1) FROM rasteret_export(x, '{tmp_path}/new')"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "workspace"]
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        ("scenes", "path is missing"),
+        ("scenes, NULL", "path is missing"),
         ("scenes, 7", "path := 7 is not valid; a folder, a file that ends in .parquet, or s3://bucket/prefix/ is"),
         ("scenes, 'gs://bucket/x'", "gs://bucket/x cannot be written to: local paths and s3:// can"),
         ("scenes, 'https://user:pw@host/x?sig=hush'", "https://host/x cannot be written to: local paths and s3:// can"),
-        ("scenes, '{tmp}/x', partition_by := ['yeer']", "partition_by names no column 'yeer'; did you mean 'year'?; valid: year, month, id, datetime, "),
+        (
+            "scenes, '{tmp}/x', partition_by := ['yeer']",
+            "partition_by names no column 'yeer'; did you mean 'year'?; valid: year, month, id, datetime, ",
+        ),
         ("scenes, '{tmp}/x', partition_by := ['year', 'year']", "partition_by := ['year', 'year'] names a column twice"),
         ("scenes, '{tmp}/x.parquet', partition_by := ['year']", "{tmp}/x.parquet is one file, which has no partitions; name a folder"),
         ("scenes, '{tmp}/x', overwrite := 'yes'", "overwrite := 'yes' is not valid; valid: true, false"),

@@ -58,7 +58,8 @@ def payload(parts, crs):
 def plain(band):
     """Every field of a band, arrays as lists, NaN as a word."""
     found = {field.name: getattr(band, field.name) for field in dataclasses.fields(band)}
-    level = found.pop("level")
+    level, mask = found.pop("level"), found.pop("mask")
+    found["mask"] = None if mask is None else plain(mask)
     found |= {
         "width": level.width,
         "height": level.height,

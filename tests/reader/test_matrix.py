@@ -75,10 +75,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Spec
     return found
 
 
-def pixels_of(spec: Spec, path: Path) -> np.ma.MaskedArray:
-    """(bands, height, width) as rasterio reads them, masked by nodata; transparency is another test's matter."""
+def pixels_of(path: Path) -> np.ma.MaskedArray:
+    """(bands, height, width) as rasterio reads them, masked by mask, nodata or alpha."""
     with rasterio.open(path) as ds:
-        return np.ma.array(ds.read()) if spec.special in ("alpha", "mask") else ds.read(masked=True)
+        return ds.read(masked=True)
 
 
 def points() -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +112,7 @@ def test_the_oracle_finds_what_sample_finds(files) -> None:
     xs, ys = points()
     if not OLD_EDGES:
         xs, ys = xs[:120], ys[:120]
-    expected, inside = sampled(pixels_of(spec, path), path, xs, ys)
+    expected, inside = sampled(pixels_of(path), path, xs, ys)
     with rasterio.open(path) as ds:
         found = np.ma.stack(list(ds.sample(zip(xs, ys, strict=True), masked=True))).T
     same(found[:, inside], expected, spec.id)
@@ -133,7 +133,7 @@ def test_sample(con, files, dtype) -> None:
     types = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE {sql}").fetchall()}
     assert {types[band] for band in bands} == {VALUE_TYPES[dtype]}
     for spec, path in members:
-        expected, inside = sampled(pixels_of(spec, path), path, xs, ys)
+        expected, inside = sampled(pixels_of(path), path, xs, ys)
         mine = table.filter(pa.compute.equal(table["record_id"], path.stem))
         assert mine["no"].to_pylist() == np.flatnonzero(inside).tolist(), spec.id
         found = np.ma.stack([scalars(mine[band]) for band in bands])
@@ -164,7 +164,7 @@ def test_read(con, files, dtype, rule) -> None:
     for row, (transform, crs, status) in enumerate(places):
         spec, path = members[row // len(POLYGONS)]
         hidden, window, expected_transform = selected[row % len(POLYGONS)]
-        expected = pixels_of(spec, path)[(slice(None), *window.toslices())]
+        expected = pixels_of(path)[(slice(None), *window.toslices())]
         expected.mask = np.ma.getmaskarray(expected) | hidden
         assert (tuple(transform), crs) == (tuple(expected_transform)[:6], "EPSG:32633")
         for i, band in enumerate(bands):
@@ -186,7 +186,6 @@ def _selected(path: Path, polygon: shapely.Geometry, rule: str):
         return hidden, window, transform
 
 
-@pytest.mark.xfail(strict=True, reason="internal masks are indexed but not applied yet")
 @pytest.mark.parametrize("tiled", [True, False])
 def test_internal_masks_hide_pixels(con, tmp_path, tiled) -> None:
     spec = Spec("uint8", "deflate", special="mask", tiled=tiled)

@@ -13,7 +13,7 @@ from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
 import rasteret_sql
 from rasteret_sql.settings import FIELDS, Settings
 from rasteret_sql.sql import planner
-from rasteret_sql.sql.arguments import NOT_YET, Arguments
+from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
 from tests.collection.asking import rows
 from tests.collection.tiffs import write
@@ -98,7 +98,7 @@ class Watched(Mapping):
 
 @pytest.mark.parametrize("function", TABLE_FUNCTIONS, ids=lambda function: function.name)
 def test_every_argument_is_handled(function, tmp_path):
-    """Each named argument is looked at by the planner of its function, or refused by name as not available yet."""
+    """Each named argument is looked at by the planner of its function."""
     tiff = write(tmp_path / "a.tif")
     given = {"collection": str(tiff), "points": "p", "geometries": "p", "records": "r", "name": "c"}
     given |= {"dataset": "pc/nasadem", "api": "https://example.com/v1", "bbox": [1.0, 2.0, 3.0, 4.0], "band_map": {"R": "red"}}
@@ -106,12 +106,7 @@ def test_every_argument_is_handled(function, tmp_path):
     text = planner.PLANNERS[function.name](Arguments(function.name, watched, Settings(workspace=str(tmp_path))))
     assert text
     assert not set(function.positional) - watched.asked
-    assert set(function.named) - watched.asked - set(NOT_YET) == set()
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_arguments_not_available_yet_are_in_a_signature(name):
-    assert any(name in function.named for function in TABLE_FUNCTIONS)
+    assert set(function.named) - watched.asked == set()
 
 
 def test_no_argument_name_is_refused_by_duckdb(con):

@@ -295,8 +295,8 @@ def test_arrays_aggregate_in_sql(con, scene: str) -> None:
     ("arguments", "message"),
     [
         ("bands := ['b1'], pixels := 'centre'", "did you mean 'center'"),
-        ("bands := ['b1'], resolution := 20", "resolution"),
-        ("bands := ['b1'], target_crs := 'EPSG:3857'", "target_crs"),
+        ("bands := ['b1'], resolution := -20", "resolution := -20 is not valid; a number greater than 0 is"),
+        ("bands := ['b1'], target_crs := 'EPSG:3857'", "needs resolution"),
         ("", "bands is missing; choose from: b1, b2"),
         ("bands := []", "a list of band names is"),
     ],

@@ -67,7 +67,7 @@ class Reader:
 
     def _fetch(self, requests: Sequence[DocumentRequest]) -> list[Document]:
         deadline = time.monotonic() + self.query.settings.timeout_s
-        return loop.run(fetch_documents(requests, self.query.metrics, deadline=deadline), cancel=self.query.engine.cancelled)
+        return loop.run(fetch_documents(requests, self.query.metrics, deadline=deadline), cancel=self.query.cancelled)
 
 
 def open_root(place: str, reader: Reader) -> Root:

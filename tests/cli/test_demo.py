@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -16,14 +15,8 @@ from rasteret_sql import __version__
 from rasteret_sql.cli import main
 from rasteret_sql.sample import PLOTS, POINTS, data_dir, records
 from rasteret_sql.sql.quote import text
+from tests.cli.running import run
 from tests.collection.asking import rows
-
-MODULE = [sys.executable, "-W", "error", "-m", "rasteret_sql.cli"]
-
-
-def run(*arguments, **environment):
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RASTERET_")} | {"PYTHONIOENCODING": "utf-8"} | environment
-    return subprocess.run([*MODULE, *arguments], capture_output=True, text=True, encoding="utf-8", timeout=60, env=env, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +111,7 @@ def test_the_printed_python_runs(demo):
 def test_keep_leaves_a_collection_that_reads(demo):
     """After the demo's server is gone."""
     _, _, folder = demo
-    assert [path.name for path in folder.iterdir()] == ["demo_records"]
+    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["demo_records"]
     with rasteret_sql.connect() as con:
         con.execute(f"SET VARIABLE rasteret_workspace = {text(str(folder))}").fetchall()
         con.execute(f"CREATE TABLE points AS FROM read_parquet('{data_dir() / POINTS}')").fetchall()

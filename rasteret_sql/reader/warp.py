@@ -1,0 +1,125 @@
+"""Pixel arrays on the grid of a view: what can be copied is, the rest is read as stored and resampled when all of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rasteret_sql.raster.grid import Grid, Window, window_transform
+from rasteret_sql.raster.resample import Place, resample
+from rasteret_sql.reader.areas import Block, BlockRequest, Windows, block_nbytes, read_blocks
+from rasteret_sql.reader.band import Band, fill_value, finite_cast, integer_nodata
+from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import Bools, Ints
+from rasteret_sql.reader.levels import View, source_windows
+
+WARP_COPIES = 3
+"""Copies of a resampled band's pixels that exist at once: as read, as GDAL's file in memory, and what tells the valid ones."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewRequest:
+    """One record's view under one window of its grid."""
+
+    view: View
+    window: Window
+    mask: Bools
+    """(height, width): pixels that the geometry selects."""
+
+    @property
+    def bands(self) -> tuple[Band | None, ...]:
+        return self.view.bands
+
+    @property
+    def grid(self) -> Grid:
+        return self.view.grid
+
+
+@dataclass(slots=True, eq=False)
+class _Warp:
+    """One band of a request that goes through the warper."""
+
+    request: ViewRequest
+    index: int
+    band: Band
+    source: BlockRequest
+    found: Block = field(init=False)
+
+    def run(self) -> None:
+        """Resample what was read; what could not be read stays invalid. Runs in a decoder thread."""
+        values, valid = self.found.values[0], self.found.valid[0]
+        if values is None or self.found.errors:
+            return
+        request, view = self.request, self.request.view
+        source = Place(window_transform(self.band.grid, self.source.window), *values.shape, self.band.crs)
+        target = Place(window_transform(view.grid, request.window), request.window.height, request.window.width, view.crs)
+        self.found.values[0], self.found.valid[0] = resample(
+            values, valid, _telling_nodata(self.band), source, target, view.resampling, view.scales(self.band)
+        )
+
+
+def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
+    """All blocks; every segment is fetched and decoded once."""
+    copies = [_copied(request) for request in requests]
+    warps = [warp for request in requests for warp in _warps(request)]
+    read = read_blocks([*copies, *(warp.source for warp in warps)], query)
+    blocks = read[: len(requests)]
+    for warp, found in zip(warps, read[len(requests) :], strict=True):
+        warp.found = found
+    for _ in query.engine.decoders.map(_Warp.run, warps):
+        pass
+    by_request = {id(request): block for request, block in zip(requests, blocks, strict=True)}
+    for warp in warps:
+        block, values, valid = by_request[id(warp.request)], warp.found.values[0], warp.found.valid[0]
+        block.errors += [error for error in warp.found.errors if error not in block.errors]
+        if warp.found.errors or values is None:
+            continue
+        block.values[warp.index], block.valid[warp.index] = values, valid & warp.request.mask
+    for request, block in zip(requests, blocks, strict=True):
+        _fill(request, block)
+    return blocks
+
+
+def view_nbytes(view: View, windows: Windows) -> Ints:
+    """Bytes that reading each window takes: its block, and of bands that are resampled the pixels it is told from."""
+    total = block_nbytes(view.bands, windows)
+    for band in view.bands:
+        if band is not None and not view.copies(band):
+            total = total + WARP_COPIES * block_nbytes([band], source_windows(view, band, windows))
+    return total
+
+
+def _copied(request: ViewRequest) -> BlockRequest:
+    """The bands that are copied; None in the place of others."""
+    bands = tuple(None if band is None or not request.view.copies(band) else band for band in request.bands)
+    return BlockRequest(bands, request.grid, request.window, request.mask)
+
+
+def _warps(request: ViewRequest) -> list[_Warp]:
+    """The bands that are resampled and lie under the window."""
+    found = []
+    window = np.array([[request.window.row, request.window.col, request.window.height, request.window.width]], dtype=np.int64)
+    for index, band in enumerate(request.bands):
+        if band is None or request.view.copies(band):
+            continue
+        row, col, height, width = source_windows(request.view, band, window)[0].tolist()
+        if height and width:
+            source = BlockRequest((band,), band.grid, Window(row, col, height, width), np.ones((height, width), bool))
+            found.append(_Warp(request, index, band, source))
+    return found
+
+
+def _fill(request: ViewRequest, block: Block) -> None:
+    """Bands that are neither copied nor under the window, or could not be read: nothing valid."""
+    for index, band in enumerate(request.bands):
+        if band is not None and block.values[index] is None:
+            block.values[index] = np.full(request.mask.shape, fill_value(band.dtype, band.nodata), dtype=band.dtype)
+
+
+def _telling_nodata(band: Band) -> float | None:
+    """The nodata value that alone tells a band's invalid pixels, if one does and a pixel can hold it."""
+    if band.mask is not None or band.nodata is None:
+        return None
+    return finite_cast(band.nodata, band.dtype) if band.dtype.kind == "f" else integer_nodata(band.nodata, band.dtype)

@@ -1,0 +1,98 @@
+"""Ctrl-C and ``con.interrupt()``: both stop the reads of a statement, not only DuckDB's part of it.
+
+DuckDB tells a function that runs nothing of an interruption; it waits for it to end, and that may take until a server answers. So:
+
+- Every statement's plan carries its *origin*: a token of the database instance (numbers of connections repeat between instances) and
+  ``current_connection_id()``, both folded while binding. Reads are registered under it (:mod:`rasteret_sql.reader.interrupts`).
+- ``con.interrupt()``: the method of the connection class is wrapped, once per process. It calls DuckDB's own first, then stops the reads of this
+  connection's origin. Origins are known of registered connections and of their cursors (``cursor()`` and ``duplicate()`` are wrapped to ask each cursor for its
+  number); on other connections it is DuckDB's own and nothing else.
+- Ctrl-C: Python raises KeyboardInterrupt in the main thread, and DuckDB's threads go on. While a statement is bound in the main thread, a
+  handler is put before Python's own, if that is the one in place: it interrupts the connections that the main thread used, and their reads, and goes on to
+  Python's. Statements of other threads go on, as other work of theirs does. A handler that somebody else has installed is left alone, and so are all
+  with the environment variable ``RASTERET_LEAVE_SIGNALS=1``; then Ctrl-C stops what the main thread itself waits for.
+  Installed while binding, and not when the package is loaded, since notebooks set the handler anew for each cell.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+from functools import wraps
+from types import FrameType
+from typing import Any
+
+import duckdb
+
+from rasteret_sql.reader import interrupts
+
+LEAVE_SIGNALS = "RASTERET_LEAVE_SIGNALS"
+_MOST_ORIGINS = 1000
+
+Connection = duckdb.DuckDBPyConnection
+_origins: weakref.WeakKeyDictionary[Connection, str] = weakref.WeakKeyDictionary()
+_of_main_thread: dict[str, None] = {}
+"""Origins of the statements that the main thread made, the latest last. Only that thread touches it."""
+_interrupt: Callable[[Connection], None] = Connection.interrupt
+
+
+def follow(con: Connection, instance: str) -> None:
+    """Know the origin of a connection from now on; ``instance`` is its database's token."""
+    _wrap_methods()
+    (number,) = con.execute("SELECT current_connection_id()").fetchall()[0]
+    _origins[con] = f"{instance}/{number}"
+
+
+def bound(origin: str) -> None:
+    """A statement of this origin is being bound in the calling thread."""
+    if threading.current_thread() is not threading.main_thread() or os.environ.get(LEAVE_SIGNALS, "").lower() in {"1", "true"}:
+        return
+    _of_main_thread.pop(origin, None)
+    _of_main_thread[origin] = None
+    if len(_of_main_thread) > _MOST_ORIGINS:
+        del _of_main_thread[next(iter(_of_main_thread))]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _on_sigint)
+
+
+def _on_sigint(number: int, frame: FrameType | None) -> None:
+    """In the main thread. Reads of an unknown origin (indexes at URLs, which DuckDB itself reads) stop too."""
+    for con, origin in list(_origins.items()):
+        if origin in _of_main_thread:
+            _interrupt(con)
+    for origin in ("", *_of_main_thread):
+        interrupts.cancel(origin)
+    signal.default_int_handler(number, frame)
+
+
+def _wrap_methods() -> None:
+    if getattr(Connection.interrupt, "_stops_reads", False):
+        return
+
+    @wraps(_interrupt)
+    def interrupt(self: Connection) -> None:
+        _interrupt(self)
+        origin = _origins.get(self)
+        if origin is not None:
+            interrupts.cancel(origin)
+
+    interrupt._stops_reads = True  # type: ignore[attr-defined]  # noqa: SLF001 - a mark on our own function
+    wrapped: Any = Connection
+    wrapped.interrupt = interrupt
+    for name in ("cursor", "duplicate"):
+        setattr(wrapped, name, _following(getattr(Connection, name)))
+
+
+def _following(original: Callable[[Connection], Connection]) -> Callable[[Connection], Connection]:
+    @wraps(original)
+    def cursor(self: Connection) -> Connection:
+        made = original(self)
+        origin = _origins.get(self)
+        if origin is not None:
+            follow(made, origin.partition("/")[0])
+        return made
+
+    return cursor

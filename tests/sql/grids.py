@@ -1,0 +1,42 @@
+"""The judge of arrays on other grids: GDAL's warper on the whole file, through rasterio, with exact coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.features import geometry_mask
+from rasterio.vrt import WarpedVRT
+
+
+def warped(
+    path: str,
+    crs: str,
+    transform: Sequence[float],
+    shape: tuple[int, int],
+    *,
+    resampling: str = "nearest",
+    scales: tuple[float, float] = (1.0, 1.0),
+    overview: int | None = None,
+    band: int = 1,
+) -> np.ma.MaskedArray:
+    """One band of a file (at one of its overviews) on a grid. ``scales``: source columns and rows per pixel of it, which fix the kernels' width."""
+    level = {} if overview is None else {"OVERVIEW_LEVEL": overview}
+    with rasterio.open(path, **level) as source:
+        grid: dict[str, Any] = {"crs": crs, "transform": Affine(*transform), "height": shape[0], "width": shape[1]}
+        exact = {"tolerance": 1e-9, "resampling": Resampling[resampling], "XSCALE": 1 / scales[0], "YSCALE": 1 / scales[1]}
+        by_nodata = source.nodata is not None
+        with WarpedVRT(source, **grid, **exact, add_alpha=not by_nodata) as view:
+            values = view.read(band)
+            valid = view.read_masks(band) > 0 if by_nodata else view.read(view.count) > 0
+    return np.ma.array(values, mask=~valid)
+
+
+def under(found: np.ma.MaskedArray, geometry: Any, transform: Sequence[float], *, all_touched: bool = False) -> np.ma.MaskedArray:
+    """Masked outside of a geometry in the grid's CRS."""
+    outside = geometry_mask([geometry], found.shape, Affine(*transform), all_touched=all_touched)
+    return np.ma.array(found.data, mask=np.ma.getmaskarray(found) | outside)
