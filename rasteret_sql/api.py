@@ -1,4 +1,4 @@
-"""Builds and collections from Python: the functions of the same names in SQL, with the same engine and the same checks, and no DuckDB between.
+"""Builds and collections from Python: the functions of the same names in SQL, with the same engine and the same checks, without DuckDB between.
 
 >>> import rasteret_sql
 >>> rasteret_sql.build("earthsearch/sentinel-2-l2a", name="s2", bbox=(77.5, 12.9, 77.7, 13.1), date_range="2024-01")  # doctest: +SKIP
@@ -76,6 +76,10 @@ class Collection:
         found = collection_on_disk(self._place, _settings(self._workspace, None))
         if unknown := [name for name in columns or () if name not in found.columns]:
             raise InvalidArgument(f"no column {unknown[0]!r}{near(unknown[0], found.columns)}; columns: {listing(found.columns)}")
+        if found.remote or found.part not in (None, Part()):
+            from rasteret_sql.sql.statements import records  # noqa: PLC0415 - DuckDB is loaded for links and URLs alone
+
+            return records(self._place, columns, asdict(_settings(self._workspace, None)))
         return pa.concat_tables([pq.ParquetFile(opened(file)).read(columns=columns) for file in found.files])
 
 
@@ -114,7 +118,9 @@ def build(
         force=force,
     )
     found = plan_build.asked_dataset(arguments)
-    return stac_builds.carry_out(plan_build.dataset_request(arguments, found))
+    if found.is_stac:
+        return stac_builds.carry_out(plan_build.dataset_request(arguments, found))
+    return BuildReport(**_by_sql("rasteret_build", arguments.values, arguments.settings))
 
 
 def build_from_stac(
@@ -269,14 +275,12 @@ def export(
 
     Returns its row: path, records, files, bytes, seconds. Partitions are year and month unless ``partition_by`` names other columns.
     """
-    from rasteret_sql.sql.statements import one_row  # noqa: PLC0415 - the one function here that needs DuckDB
-
     chosen = _settings(workspace, settings)
     collection_on_disk(collection, chosen)
     arguments: dict[str, Any] = {"collection": collection, "path": os.fspath(place), "overwrite": overwrite}
     if partition_by is not None:
         arguments["partition_by"] = list(partition_by)
-    return one_row("rasteret_export", arguments, asdict(chosen))
+    return _by_sql("rasteret_export", arguments, chosen)
 
 
 def delete_collection(name: str, *, workspace: Where | None = None, settings: Mapping[str, Any] | None = None) -> str:
@@ -316,6 +320,13 @@ def _described(row: Mapping[str, Any], place: str, settings: Settings) -> Collec
         key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in _FIELDS and value is not None
     }
     return Collection(**known, _place=place, _workspace=settings.workspace)
+
+
+def _by_sql(function: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """What scans the records of a collection is DuckDB's: exports, and the part of a collection that is built already."""
+    from rasteret_sql.sql.statements import one_row  # noqa: PLC0415 - DuckDB is loaded for these alone
+
+    return one_row(function, arguments, asdict(settings))
 
 
 def _settings(workspace: Where | None, settings: Mapping[str, Any] | None) -> Settings:

@@ -142,6 +142,21 @@ def test_nothing_found_is_an_error(catalogue, workspace):
         rasteret_sql.build_from_stac(catalogue, "c", name="x", band_map={"R": "image"}, date_range="1999", workspace=workspace)
 
 
+def test_a_collection_that_is_built_already(con, made, workspace, tmp_path):
+    """A dataset of that kind becomes a name for the part that was asked for."""
+    (workspace / "c_stac").rename(tmp_path / "archive")
+    rasteret_sql.register_local("archive", tmp_path / "archive", workspace=str(workspace))
+    report = rasteret_sql.build("local/archive", name="part", date_range=["2024-01", "2024-02"], workspace=workspace, settings=QUIET)
+    assert (report.collection, report.records, report.bands, report.requests) == ("part", 2, ["R", "G"], 0)
+    assert [row["id"] for row in rows(con, "SELECT id FROM rasteret_collection(part) ORDER BY id")] == ["a", "b"]
+    part = rasteret_sql.load("part", workspace=workspace)
+    assert part.records is None
+    assert sorted(part.to_arrow(["id"])["id"].to_pylist()) == ["a", "b"]
+    assert sorted(part.to_arrow()["id"].to_pylist()) == ["a", "b"]
+    with pytest.raises(RasteretError, match="^no records found at .*archive for date_range 1999"):
+        rasteret_sql.build("local/archive", name="none", date_range="1999", workspace=workspace, settings=QUIET)
+
+
 # -- collections --------------------------------------------------------------------------------------------------------------------
 
 
@@ -177,8 +192,9 @@ def test_load_opens_and_names(con, made, workspace, tmp_path):
     assert rasteret_sql.collections(workspace=workspace) == [], "opening left something"
     assert rasteret_sql.load(elsewhere, "m", workspace=workspace).name == "m"
     assert one(con, "SELECT count(*) AS n FROM rasteret_collection(m)")["n"] == 3
-    for place, kind, said in ((tmp_path / "none", CollectionNotFound, "no collection "), (tmp_path, RasteretError, "")):
-        with pytest.raises(kind, match=f"^{said}"):
+    (tmp_path / "empty").mkdir()
+    for place, said in ((tmp_path / "none", "no collection "), (tmp_path / "empty", f"{tmp_path}/empty is no collection: ")):
+        with pytest.raises(CollectionNotFound, match=f"^{said}"):
             rasteret_sql.load(place, workspace=workspace)
     with pytest.raises(CollectionNotFound, match="^no collection 'mm'; did you mean 'm'"):
         rasteret_sql.load("mm", workspace=workspace)

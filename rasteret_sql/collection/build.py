@@ -31,6 +31,7 @@ from rasteret_sql.collection.journal import Journal, Kinds
 from rasteret_sql.collection.keys import JOURNAL, NO_TIME, OLD, Keys, Lookup
 from rasteret_sql.collection.lock import locked
 from rasteret_sql.collection.merge import Rows, from_headers, write_files
+from rasteret_sql.collection.remove import check_nothing_else
 from rasteret_sql.collection.source import AssetTable, RecordSource
 from rasteret_sql.collection.stores import parquet_store
 from rasteret_sql.collection.unite import united_schema
@@ -104,6 +105,7 @@ def build_collection(source: RecordSource, name: str, query: Query, *, force: bo
             raise InvalidArgument(f"{name!r} names a folder that was not built here, {other}; choose another name, or remove it")
     with locked(lock_file(workspace, name), f"collection {name!r}", query.deadline, query.cancelled.is_set):
         recover(folder)
+        check_nothing_else(folder, "replaced")
         report = _Build(source, name, folder, query, done).run(force=force)
     counters = query.metrics.snapshot()
     return replace(report, requests=counters.requests, bytes=counters.bytes, seconds=time.monotonic() - started)

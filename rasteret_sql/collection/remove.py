@@ -53,9 +53,14 @@ def check_is_collection(folder: Path) -> None:
         open_collection(folder)
     except RasteretError as error:
         raise InvalidArgument(f"{folder} is not removed: {error}") from None
+    check_nothing_else(folder, "removed")
+
+
+def check_nothing_else(folder: Path, what: str) -> None:
+    """:class:`InvalidArgument` for a folder that holds files which no build wrote; says what is not done with it."""
     for file in folder.rglob("*"):
         if file.is_symlink() or not (file.is_dir() or file.suffix == ".parquet" or file.name in _OURS):
-            raise InvalidArgument(f"{folder} is not removed: it holds {file.relative_to(folder)}, which no build wrote; take it away first")
+            raise InvalidArgument(f"{folder} is not {what}: it holds {file.relative_to(folder)}, which no build wrote; take it away first")
 
 
 def _remove(folder: Path) -> None:

@@ -22,14 +22,12 @@ from rasteret_sql.raster.grid import Bools
 from rasteret_sql.raster.header import Affine
 from rasteret_sql.raster.targets import NEAREST
 
-RESAMPLING: Final = (NEAREST, "bilinear", "cubic", "average", "mode", "min", "max", "med", "q1", "q3", "sum", "rms")
-"""Ways to tell a pixel from those under it, by rasterio's names."""
+RESAMPLING: Final = (NEAREST, "bilinear", "cubic", "average", "mode", "min", "max", "med", "q1", "q3", "rms")
+"""Ways to tell a pixel from those under it, by rasterio's names. Of its others GDAL's ``sum``, ``lanczos`` and ``cubic_spline`` depend on the window."""
 TOLERANCE: Final = 1e-9
 """Greatest error of GDAL's approximation of coordinates, in source pixels. (With 0 some versions make no VRT.)"""
 _RADII: Final = {NEAREST: 0.0, "bilinear": 1.0, "cubic": 2.0}
 """Reach of the kernels in source pixels, before they are widened; the others take what lies under a pixel."""
-_PRESENCE: Final = {"sum": "average"}
-"""How the presence of pixels is resampled, where the method itself would not keep it 1."""
 _local = threading.local()
 
 Pixels = npt.NDArray[Any]
@@ -68,8 +66,7 @@ def resample(
     if nodata is not None:
         found = _warp(worked, None, nodata, source, target, resampling, scales)
         return found.astype(values.dtype, copy=False), ~np.isnan(found) if np.isnan(nodata) else found != found.dtype.type(nodata)
-    presence = _PRESENCE.get(resampling, resampling)
-    here = _warp(valid.astype(np.uint8), None, 0.0, source, target, presence, scales).astype(bool)
+    here = _warp(valid.astype(np.uint8), None, 0.0, source, target, resampling, scales).astype(bool)
     found = _warp(worked, None if valid.all() else valid, None, source, target, resampling, scales)
     return found.astype(values.dtype, copy=False), here
 

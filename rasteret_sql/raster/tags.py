@@ -42,6 +42,7 @@ class Tag(IntEnum):
     GDAL_METADATA = 42112
     GDAL_NODATA = 42113
     LERC_PARAMETERS = 50674
+    RPC_COEFFICIENTS = 50844
 
 
 TYPE_CODES: Mapping[int, str] = {

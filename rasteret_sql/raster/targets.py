@@ -30,8 +30,6 @@ OVERSAMPLING: Final = {NEAREST: 1.2}
 """How many times coarser than asked for an overview may be, by resampling; 1 for all others."""
 SLACK: Final = 0.1
 """What an overview's factor may exceed that by (GDAL's EPSILON)."""
-FULL_ONLY: Final = ("sum",)
-"""Resampling that overviews would falsify: their pixels are no sums of those below."""
 MAX_PIXELS: Final = 1 << 28
 """Pixels of one array: 16,384 x 16,384, more than twice a whole Sentinel-2 tile at 10 m."""
 _DEGREE_M: Final = math.pi / 180.0 * 6_378_137.0
@@ -163,7 +161,7 @@ def overview_for(width: int, height: int, overviews: Sequence[tuple[int, int]], 
     ``min(width / its width, height / its height)`` is below the wanted one ``min(scales)`` times 1.2 (nearest) or 1 (all others), plus 0.1.
     """
     wanted = min(scales)
-    if resampling in FULL_ONLY or max(scales) <= 1.0:
+    if max(scales) <= 1.0:
         return None
     limit = wanted * OVERSAMPLING.get(resampling, 1.0) + SLACK
     best, chosen = 0.0, None

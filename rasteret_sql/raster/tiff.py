@@ -38,6 +38,7 @@ _GEO_VALUES = {
     Tag.MODEL_TIEPOINT: 6,
     Tag.MODEL_TRANSFORMATION: 16,
     Tag.GEO_KEY_DIRECTORY: 4 + 4 * 512,
+    Tag.GEO_DOUBLE_PARAMS: 512,
     Tag.GEO_ASCII_PARAMS: 1 << 16,
     Tag.GDAL_NODATA: 256,
 }
@@ -281,6 +282,7 @@ def _georeferencing(directory: Directory) -> tuple[Affine, int | None, str | Non
     keys = parse_geokeys(
         directory.unsigned_list(Tag.GEO_KEY_DIRECTORY, _GEO_VALUES[Tag.GEO_KEY_DIRECTORY]),
         directory.text(Tag.GEO_ASCII_PARAMS, _GEO_VALUES[Tag.GEO_ASCII_PARAMS], "latin-1") or "",
+        directory.numbers(Tag.GEO_DOUBLE_PARAMS, _GEO_VALUES[Tag.GEO_DOUBLE_PARAMS]),
     )
     transform = resolve_transform(
         directory.numbers(Tag.MODEL_PIXEL_SCALE, 3),
@@ -288,5 +290,6 @@ def _georeferencing(directory: Directory) -> tuple[Affine, int | None, str | Non
         directory.count(Tag.MODEL_TIEPOINT),
         directory.numbers(Tag.MODEL_TRANSFORMATION, 16),
         pixel_is_point=is_pixel_point(keys),
+        has_rpc=Tag.RPC_COEFFICIENTS in directory,
     )
     return transform, *resolve_crs(keys)

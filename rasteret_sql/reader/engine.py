@@ -63,6 +63,15 @@ def engine(settings: Settings | None = None) -> Engine:
         return _engine
 
 
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603 - a lock held by another thread of the parent would stay held
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 @dataclass(slots=True)
 class Query:
     """One read: its limits, its deadline and its counters (which also count in the engine's)."""

@@ -1,7 +1,7 @@
 """Stopping reads that run: each has a flag, and belongs to an *origin*, the connection that asked for it (empty where none is known).
 
-Functions run in DuckDB's threads and cannot see that their statement was interrupted; who hears of it (:mod:`rasteret_sql.sql.interrupts`) says so here, and
-every waiting thread looks at its flag (:func:`rasteret_sql.storage.loop.wait`).
+Functions run in DuckDB's threads and cannot see that their statement was interrupted; who hears of it (:mod:`rasteret_sql.sql.interrupts`) says
+so here, and every waiting thread looks at its flag (:func:`rasteret_sql.storage.loop.wait`).
 """
 
 from __future__ import annotations

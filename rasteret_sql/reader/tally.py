@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ OK, NODATA, MASKED, ERROR = 0, 1, 4, 3
 """Status of a row."""
 PENDING = 32
 """Parts of unfinished pairs that wait together: fewer merges, little memory."""
-
-PENDING_BYTES = 32 << 20
-"""Distributions and lists of unfinished pairs that wait together, at most, before they are merged."""
 
 Found = Mapping[str, tuple[ZonePixels, Bools | None] | None]
 
@@ -142,8 +139,6 @@ class _Output:
         self._sums: list[tuple[int, Partial]] = []
         self._lists: list[Partial] = []
         self._room = PENDING
-        self._list_bytes = 0
-        self._list_room = PENDING_BYTES
         self.results: list[tuple[Ints, list[Result]]] = []
         self.errors: dict[int, str] = {}
         self.seen = np.zeros(pairs)
@@ -153,7 +148,7 @@ class _Output:
     @property
     def crowded(self) -> bool:
         """Is it time to settle?"""
-        return len(self._sums) > self._room or self._list_bytes > self._list_room
+        return len(self._sums) > self._room
 
     def wait(self, number: int, partial: Partial) -> None:
         """Keep a part of pairs that are not complete. Sums, where the order tells in the last digit, are kept apart until then; what is long, and
@@ -162,7 +157,6 @@ class _Output:
         self._sums.append((number, replace(partial, distribution=None, pixels=None)))
         if self._request.needs.distribution or self._request.needs.arrays:
             self._lists.append(partial)
-            self._list_bytes += _list_bytes(partial)
 
     def settle(self, left: Ints) -> tuple[Partial, Ints]:
         """Take out the pairs that are complete: answers with a partial and the pairs in it."""
@@ -176,8 +170,6 @@ class _Output:
             lists = merge_partials(self._lists, needs)
             merged = replace(merged, distribution=aligned(lists, merged.zones).distribution, pixels=aligned(lists, merged.zones).pixels)
             self._lists = [aligned(lists, open_)] if len(open_) else []
-            self._list_bytes = sum(map(_list_bytes, self._lists))
-            self._list_room = max(PENDING_BYTES, 2 * self._list_bytes)
         self._sums = [(number, rest) for number, part in sums if len((rest := _only(part, open_)).zones)]
         self._room = max(PENDING, 2 * len(self._sums))
         return merged, complete
@@ -188,16 +180,6 @@ class _Output:
             return
         self.counted[partial.zones[partial.count > 0]] = True
         self.results.append((pairs, finish(partial, pairs, self._request.statistics)))
-
-
-def _list_bytes(partial: Partial) -> int:
-    """Bytes of what is long in a partial."""
-    columns: list[npt.NDArray[Any] | None] = []
-    if partial.distribution is not None:
-        columns += [partial.distribution.values, partial.distribution.coverage]
-    if partial.pixels is not None:
-        columns += [partial.pixels.values, partial.pixels.coverage]
-    return sum(column.nbytes for column in columns if column is not None)
 
 
 def _only(partial: Partial, pairs: Ints) -> Partial:

@@ -261,17 +261,21 @@ class _Use:
 def _reduced(
     reader: ZoneReader, pixels: ChunkPixels, columns: Mapping[str, Column], pairs: Ints, source: int
 ) -> dict[str, tuple[ZonePixels, Bools | None] | None]:
-    """Per output the pixels to reduce and, where a mask took some, which were valid before; None for what the record's bands cannot tell."""
+    """Per output the pixels to reduce and, where a mask took some, which were valid before; None for a band that the record lacks.
+
+    Expressions see a band that the record lacks as NULL.
+    """
     request = reader.request
-    known = {name for name, uses in request.uses.items() if uses <= columns.keys()}
-    wanted = [(name, sql) for name, sql in request.expressions.items() if name in known]
-    found = dict(reader.evaluate(wanted, columns, request.kinds)) if wanted else {}
+    count = len(pixels.index)
+    missing = dict.fromkeys((name for name in request.names if name not in columns), (np.zeros(count), np.zeros(count, dtype=bool)))
+    wanted = list(request.expressions.items())
+    found = dict(reader.evaluate(wanted, {**columns, **missing}, request.kinds)) if wanted else {}
     keep = _true(found.pop(MASK)) if MASK in found else None
     weight = found.pop(WEIGHT, None)
     rows, cols = pixels.rows_cols() if request.needs.places else (None, None)
     results: dict[str, tuple[ZonePixels, Bools | None] | None] = {}
     for name in request.outputs:
-        if name not in known:
+        if name not in found and name not in columns:
             results[name] = None
             continue
         values, valid = found[name] if name in found else columns[name]

@@ -5,12 +5,12 @@ DuckDB tells a function that runs nothing of an interruption; it waits for it to
 - Every statement's plan carries its *origin*: a token of the database instance (numbers of connections repeat between instances) and
   ``current_connection_id()``, both folded while binding. Reads are registered under it (:mod:`rasteret_sql.reader.interrupts`).
 - ``con.interrupt()``: the method of the connection class is wrapped, once per process. It calls DuckDB's own first, then stops the reads of this
-  connection's origin. Origins are known of registered connections and of their cursors (``cursor()`` and ``duplicate()`` are wrapped to ask each cursor for its
-  number); on other connections it is DuckDB's own and nothing else.
+  connection's origin. Origins are known of registered connections and of their cursors (``cursor()`` and ``duplicate()`` are wrapped too, to ask
+  each cursor for its number); on other connections it is DuckDB's own and nothing else.
 - Ctrl-C: Python raises KeyboardInterrupt in the main thread, and DuckDB's threads go on. While a statement is bound in the main thread, a
-  handler is put before Python's own, if that is the one in place: it interrupts the connections that the main thread used, and their reads, and goes on to
-  Python's. Statements of other threads go on, as other work of theirs does. A handler that somebody else has installed is left alone, and so are all
-  with the environment variable ``RASTERET_LEAVE_SIGNALS=1``; then Ctrl-C stops what the main thread itself waits for.
+  handler is put before Python's own, if that is the one in place: it interrupts the connections that the main thread used, and their reads, and
+  goes on to Python's. Statements of other threads go on, as other work of theirs does. A handler that somebody else has installed is left alone,
+  and so are all with the environment variable ``RASTERET_LEAVE_SIGNALS=1``; then Ctrl-C stops what the main thread itself waits for.
   Installed while binding, and not when the package is loaded, since notebooks set the handler anew for each cell.
 """
 
@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 
@@ -32,7 +32,9 @@ from rasteret_sql.reader import interrupts
 LEAVE_SIGNALS = "RASTERET_LEAVE_SIGNALS"
 _MOST_ORIGINS = 1000
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+_lock = threading.RLock()
+"""Reentrant: a signal's handler may run in the middle of :func:`follow`, in the same thread."""
 _origins: weakref.WeakKeyDictionary[Connection, str] = weakref.WeakKeyDictionary()
 _of_main_thread: dict[str, None] = {}
 """Origins of the statements that the main thread made, the latest last. Only that thread touches it."""
@@ -43,7 +45,8 @@ def follow(con: Connection, instance: str) -> None:
     """Know the origin of a connection from now on; ``instance`` is its database's token."""
     _wrap_methods()
     (number,) = con.execute("SELECT current_connection_id()").fetchall()[0]
-    _origins[con] = f"{instance}/{number}"
+    with _lock:
+        _origins[con] = f"{instance}/{number}"
 
 
 def bound(origin: str) -> None:
@@ -60,12 +63,19 @@ def bound(origin: str) -> None:
 
 def _on_sigint(number: int, frame: FrameType | None) -> None:
     """In the main thread. Reads of an unknown origin (indexes at URLs, which DuckDB itself reads) stop too."""
-    for con, origin in list(_origins.items()):
+    with _lock:
+        known = list(_origins.items())
+    for con, origin in known:
         if origin in _of_main_thread:
             _interrupt(con)
     for origin in ("", *_of_main_thread):
         interrupts.cancel(origin)
     signal.default_int_handler(number, frame)
+
+
+def _origin_of(con: Connection) -> str | None:
+    with _lock:
+        return _origins.get(con)
 
 
 def _wrap_methods() -> None:
@@ -75,7 +85,7 @@ def _wrap_methods() -> None:
     @wraps(_interrupt)
     def interrupt(self: Connection) -> None:
         _interrupt(self)
-        origin = _origins.get(self)
+        origin = _origin_of(self)
         if origin is not None:
             interrupts.cancel(origin)
 
@@ -90,9 +100,18 @@ def _following(original: Callable[[Connection], Connection]) -> Callable[[Connec
     @wraps(original)
     def cursor(self: Connection) -> Connection:
         made = original(self)
-        origin = _origins.get(self)
+        origin = _origin_of(self)
         if origin is not None:
             follow(made, origin.partition("/")[0])
         return made
 
     return cursor
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603 - a lock held by another thread of the parent would stay held
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -16,8 +16,21 @@ from rasteret_sql.udfs.arrow import one_chunk
 
 def plan(function: pa.Array, arguments: pa.Array) -> pa.Array:
     """The function that ``FROM query(…)`` folds while binding."""
-    rows = zip(one_chunk(function).to_pylist(), one_chunk(arguments).to_pylist(), strict=True)
-    return pa.array([plan_text(name, row) for name, row in rows], pa.string())
+    columns = one_chunk(arguments)
+    names = [columns.type.field(i).name for i in range(columns.type.num_fields)]
+    rows = zip(*(_values(columns.field(i)) for i in range(len(names))), strict=True)
+    calls = zip(one_chunk(function).to_pylist(), (dict(zip(names, row, strict=True)) for row in rows), strict=True)
+    return pa.array([plan_text(name, row) for name, row in calls], pa.string())
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """An argument as Python has it; a row without names, such as ``(7, 4)``, as a tuple."""
+    fields = column.type.num_fields if pa.types.is_struct(column.type) else 0
+    if fields < 2 or len({column.type.field(i).name for i in range(fields)}) == fields:
+        return list(column.to_pylist())
+    here = column.is_valid().to_pylist()
+    rows = zip(*(column.field(i).to_pylist() for i in range(fields)), strict=True)
+    return [row if valid else None for row, valid in zip(rows, here, strict=True)]
 
 
 def plan_text(function: str, row: Mapping[str, Any]) -> str:

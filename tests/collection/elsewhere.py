@@ -32,18 +32,17 @@ def scenes(con, server, name="scenes"):
 def many(con, name="scenes", count=COUNT):
     """A table ``many``: the real records, and ``count`` copies of one over the world, half a degree wide, a year long.
 
-    Each copy has a tile table of its own, as real records have: the index is long for a reason.
+    Each copy has a tile table and properties of its own, as real records have. None lies at the real ones' latitude.
     """
-    west, south = "-180 + (i * 7919 % 35900) / 100.0", "-85 + (i * 10007 % 16900) / 100.0"
+    west, south = "-180 + (i * 7919 % 35900) / 100.0", "if((i * 10007 % 16900) BETWEEN 10200 AND 10450, 0, -85 + (i * 10007 % 16900) / 100.0)"
     box = f"{{'xmin': {west}, 'ymin': {south}, 'xmax': {west} + 0.5, 'ymax': {south} + 0.5}}"
-    tiles = "list_transform({0}_metadata.{1}, lambda tile, place: (hash(i, place, '{0}{1}') % 1000000000000)::BIGINT)"
-    fields = ("tile_offsets", "tile_byte_counts")
-    other = {band: ", ".join(f"{name} := {tiles.format(band, name)}" for name in fields) for band in ("R", "NIR")}
-    metadata = ", ".join(f"struct_update({band}_metadata, {changed}) AS {band}_metadata" for band, changed in other.items())
+    offsets = "list_transform({0}_metadata.tile_offsets, lambda tile, place: (hash(i, place, '{0}') % 1000000000000)::BIGINT)"
+    metadata = ", ".join(f"struct_update({band}_metadata, tile_offsets := {offsets.format(band)}) AS {band}_metadata" for band in ("R", "NIR"))
+    properties = ", array_to_string(list_transform(range(16), lambda part: md5(part || '-' || i)), '') AS properties"
     con.execute(
         f"""CREATE TABLE many AS
         SELECT * EXCLUDE (i, year, month)
-          REPLACE ('copy ' || i AS id, TIMESTAMP '2020-01-01' + INTERVAL (i % 365) DAY AS datetime, {box} AS bbox, {metadata})
+          REPLACE ('copy ' || i AS id, TIMESTAMP '2020-01-01' + INTERVAL (i % 365) DAY AS datetime, {box} AS bbox, {metadata}){properties}
         FROM (SELECT * FROM rasteret_collection('{name}') LIMIT 1), range({count}) AS t(i)
         UNION ALL BY NAME SELECT * EXCLUDE (year, month) FROM rasteret_collection('{name}')"""
     ).fetchall()

@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import datetime
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -161,3 +162,17 @@ def test_a_rebuild_leaves_no_old_partition(con, workspace, folder, tmp_path, old
         "c_records/year=2024/month=1/part-0.parquet",
     ]
     assert left_over(workspace) == []
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_files_of_yours_are_not_replaced(con, workspace, folder, tmp_path, request, built):
+    """A folder where a build would write is only replaced when it holds a collection and nothing else."""
+    if built:
+        request.getfixturevalue("old")
+    notes = workspace / "c_records" / "deep" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("keep me")
+    table = table_of(tmp_path / "new.parquet", [str(folder / "new0.tif")])
+    with pytest.raises(duckdb.Error, match="is not replaced"):
+        con.execute(f"FROM rasteret_build_from_table('{table}', name := 'c', href_column := 'href')").fetchall()
+    assert notes.read_text() == "keep me"

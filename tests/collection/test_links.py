@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 from affine import Affine
 
 import rasteret_sql
@@ -47,7 +48,9 @@ def archive(tmp_path_factory):
                 with rasterio.open(root / path, "w", compress="deflate", **profile) as file:
                     file.write(embeddings(number * 10_000 + year))
                 files.append((f"{tile}_{year}", f"{year}-01-01", server.url(path)))
-        con.execute("CREATE TABLE files AS SELECT unnest(?).*", [[{"id": a, "datetime": b, "href": c} for a, b, c in files]]).fetchall()
+        con.execute(
+            "CREATE TABLE files AS SELECT unnest(?, recursive := true)", [[{"id": a, "datetime": b, "href": c} for a, b, c in files]]
+        ).fetchall()
         index = json.dumps({band: number for number, band in enumerate(BANDS)}).replace('"', "'")
         con.execute(f"FROM rasteret_build_from_table(files, name := 'aef', href_column := 'href', band_index_map := {index})").fetchall()
         public = ", ".join(
@@ -102,7 +105,8 @@ def test_the_pixels(con, archive):
     one(con, BUILD.format(box()))
     spots = [("nw", 10, 20), ("ne", 63, 0), ("nw", 2, 3), ("far", 10, 10)]
     con.execute(
-        "CREATE TABLE spots AS SELECT unnest(?).*", [[{"no": no, "x": place(*spot)[0], "y": place(*spot)[1]} for no, spot in enumerate(spots)]]
+        "CREATE TABLE spots AS SELECT unnest(?, recursive := true)",
+        [[{"no": no, "x": place(*spot)[0], "y": place(*spot)[1]} for no, spot in enumerate(spots)]],
     ).fetchall()
     found = rows(con, f"FROM rasteret_sample(mine, spots, bands := {BANDS}, x := 'x', y := 'y') ORDER BY no")
     assert [row["status"] for row in found] == ["ok", "ok", "nodata", "outside"]
@@ -154,7 +158,7 @@ def test_a_local_collection(con, workspace, tmp_path):
     assert len(rows(con, "WITH p AS (SELECT 'POINT(-72.205 18.520)' AS geom) FROM rasteret_sample(spring, p)")) == 2
     one(con, f"FROM rasteret_export(spring, '{tmp_path}/spring')")
     assert one(con, f"SELECT count(*) AS n FROM rasteret_collection('{tmp_path}/spring')")["n"] == 2
-    assert "exists already" not in refused(con, f"FROM rasteret_build('local/ours', name := 'scenes', date_range := '2016')")
+    assert "exists already" not in refused(con, "FROM rasteret_build('local/ours', name := 'scenes', date_range := '2016')")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ def test_boxes_across_the_antimeridian(con, workspace, tmp_path, box, expected):
         f"SELECT '{name}' AS id, {{'xmin': {w}::DOUBLE, 'ymin': {s}::DOUBLE, 'xmax': {e}::DOUBLE, 'ymax': {n}::DOUBLE}} AS bbox"
         for name, (w, s, e, n) in places.items()
     )
-    con.execute(f"CREATE TABLE first AS SELECT * REPLACE ('rgbn' AS id) FROM rasteret_collection(scenes) LIMIT 1").fetchall()
+    con.execute("CREATE TABLE first AS SELECT * REPLACE ('rgbn' AS id) FROM rasteret_collection(scenes) LIMIT 1").fetchall()
     con.execute(
         f"CREATE TABLE world AS FROM first UNION ALL SELECT f.* REPLACE (m.id AS id, m.bbox AS bbox) FROM first AS f, ({made}) AS m"
     ).fetchall()

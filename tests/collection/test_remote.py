@@ -144,7 +144,8 @@ def test_the_users_own_addresses_are_left_alone(con):
     assert con.list_filesystems() == ["rasteret"]
     rasteret_sql.register(con)
     assert con.list_filesystems() == ["rasteret"]
-    assert "was opened by another process" in refused(con, "FROM read_parquet('rasteret://0123/x.parquet')")
+    with pytest.raises(duckdb.Error, match="was opened by another process"):
+        con.execute("FROM read_parquet('rasteret://0123/x.parquet')").fetchall()
 
 
 def test_what_upstream_wrote(con, served):
@@ -277,8 +278,7 @@ def test_wrong_keys(cloud, moto, served):
     said = refused(cloud, "FROM rasteret_collection('s3://cloud/private')")
     assert "the secret access key does not fit the key id (HTTP 403, SignatureDoesNotMatch" in said
     stored = refused(cloud, f"FROM rasteret_export('{served.root}/small', 's3://cloud/other.parquet')")
-    assert "s3://cloud/other.parquet: " in stored
-    assert "HTTP 403" in stored
+    assert stored.startswith("s3://cloud/other.parquet: ")
     assert not any(secret in text for text in (said, stored) for secret in ("wr0ng", moto.keys[0]))
     rasteret_sql.s3_credentials(key_id=moto.powerless[0], secret=moto.powerless[1])
     assert "HTTP 403" in refused(cloud, "FROM rasteret_collection('s3://cloud/private')")

@@ -100,6 +100,7 @@ def test_any_affine_written_by_gdal(tmp_path, numbers, south_up, kind):
         ({"tiepoint": ()}, UnsupportedRaster, "has no georeferencing"),
         ({"scale": ()}, UnsupportedRaster, "has no georeferencing"),
         ({"scale": (), "tiepoint": TIEPOINT * 4}, UnsupportedRaster, "only by 4 ground control points \\(GCPs\\)"),
+        ({"scale": (), "tiepoint": (), "extra": [(50844, 12, 92, (0.0,) * 92, True)]}, UnsupportedRaster, "only by rational polynomial coefficients"),
         ({"scale": (), "tiepoint": (), "matrix": MATRIX[:4] * 4}, InvalidRaster, "not invertible"),
         ({"scale": (math.nan, 1.0, 0.0)}, InvalidRaster, "not invertible"),
         ({"tiepoint": (0.0, 0.0, 0.0, math.inf, 0.0, 0.0)}, InvalidRaster, "not invertible"),
@@ -137,8 +138,6 @@ def test_epsg_is_gdals(tmp_path, keys):
 
 NAMELESS = {
     "no keys": {},
-    "unit of another system": {1024: 1, 3072: 32632, 3076: 9003},
-    "metres for a CRS in feet": {1024: 1, 3072: 2225, 3076: 9001},
     "unknown code": {1024: 1, 3072: 1999},
     "vertical CRS as projected": {1024: 1, 3072: 5773},
     "geographic without code": {1024: 2, 3072: 32632},
@@ -153,6 +152,135 @@ NAMELESS = {
 def test_no_exact_crs_is_none(tmp_path, keys):
     header = parse(write(tmp_path / "a.tif", keys=keys))
     assert (header.epsg, header.crs) == (None, None)
+
+
+DOUBLES = (2.0, 6371007.181, 0.0, 52.0, 0.9998)
+SPELT_OUT = {
+    "UTM in feet": {1024: 1, 3072: 32632, 3076: 9003},
+    "UTM in kilometres": {1024: 1, 3072: 32632, 3076: 9036},
+    "UTM in a unit of its own": {1024: 1, 3072: 32632, 3076: 32767, 3077: (34736, 1, 0)},
+    "metres for a CRS in feet": {1024: 1, 3072: 2225, 3076: 9001},
+    "state plane zone in US feet": {1024: 1, 2048: 4269, 3074: 10405, 3076: 9003},
+    "UTM zone in feet": {1024: 1, 2048: 4326, 3072: 32767, 3074: 16032, 3076: 9002},
+    "datum": {1024: 2, 2048: 32767, 2050: 6326},
+    "datum in grads": {1024: 2, 2048: 32767, 2050: 6275, 2054: 9105},
+    "datum and meridian": {1024: 2, 2048: 32767, 2050: 6807, 2051: 8903},
+    "ellipsoid": {1024: 2, 2048: 32767, 2056: 7004, 2054: 9102},
+    "sphere": {1024: 2, 2048: 32767, 2057: (34736, 1, 1), 2059: (34736, 1, 2)},
+    "sinusoidal on a sphere": {
+        1024: 1,
+        3072: 32767,
+        3075: 24,
+        3076: 9001,
+        2048: 32767,
+        2057: (34736, 1, 1),
+        2059: (34736, 1, 2),
+        3080: (34736, 1, 0),
+    },
+    "conic in grads": {1024: 1, 2048: 4807, 3072: 32767, 3075: 9, 3076: 9001, 3080: (34736, 1, 0), 3081: (34736, 1, 3), 3092: (34736, 1, 4)},
+    "transverse Mercator by false origin": {1024: 1, 2048: 4326, 3072: 32767, 3075: 1, 3084: (34736, 1, 0), 3085: (34736, 1, 3), 3093: (34736, 1, 4)},
+}
+
+
+def same_places(mine: str, theirs: pyproj.CRS, x, y) -> None:
+    """Both CRSs have the same longitudes and latitudes for these coordinates, on their own datums and on WGS 84."""
+    ours = pyproj.CRS.from_user_input(mine)
+    theirs = theirs.sub_crs_list[0] if theirs.is_compound else theirs
+    for target in (None, "OGC:CRS84"):
+        found, expected = (
+            pyproj.Transformer.from_crs(crs, target or crs.geodetic_crs or crs, always_xy=True).transform(x, y) for crs in (ours, theirs)
+        )
+        assert np.isfinite(expected).all()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("keys", SPELT_OUT.values(), ids=SPELT_OUT)
+def test_keys_without_code_are_what_gdal_takes_them_for(tmp_path, keys):
+    path = write(tmp_path / "a.tif", keys=keys, extra=[(34736, 12, len(DOUBLES), DOUBLES, True)])
+    header, crs = parse(path), gdal(path)[1]
+    assert header.crs is not None
+    theirs = pyproj.CRS.from_wkt(crs.to_wkt())
+    x, y = (np.array([5.0, 11.0]), np.array([40.0, 55.0])) if theirs.is_geographic else (np.array([3000.0, 5000.0]), np.array([50000.0, 60000.0]))
+    same_places(header.crs, theirs, x, y)
+
+
+METHODS = {
+    "transverse Mercator": "+proj=tmerc +lat_0=10 +lon_0=20 +k=0.9996 +x_0=500000 +y_0=1000 +datum=WGS84 +units=m",
+    "transverse Mercator, Bessel": "+proj=tmerc +lat_0=10 +lon_0=20 +k=0.9996 +x_0=500000 +y_0=1000 +ellps=bessel +units=m",
+    "transverse Mercator in feet": "+proj=tmerc +lat_0=10 +lon_0=-120 +k=0.9996 +x_0=152400.3048006096 +y_0=0 +datum=NAD83 +units=us-ft",
+    "shift to WGS 84": "+proj=tmerc +lat_0=49 +lon_0=-2 +k=0.9996012717 +x_0=400000 +ellps=airy +towgs84=446.4,-125.2,542.06,0.15,0.247,0.842,-20.5 +units=m",
+    "shift by three": "+proj=tmerc +lat_0=49 +lon_0=-2 +k=1 +x_0=400000 +ellps=airy +towgs84=375,-111,431 +units=m",
+    "Lambert 1SP": "+proj=lcc +lat_1=46 +lat_0=46 +lon_0=2 +k_0=0.9998 +x_0=600000 +y_0=200000 +datum=WGS84 +units=m",
+    "Lambert 2SP": "+proj=lcc +lat_1=33 +lat_2=45 +lat_0=23 +lon_0=-96 +x_0=100 +y_0=200 +datum=NAD83 +units=m",
+    "Albers": "+proj=aea +lat_1=30 +lat_2=45.5 +lat_0=23 +lon_0=-96 +x_0=3 +y_0=4 +datum=NAD83 +units=m",
+    "Lambert azimuthal": "+proj=laea +lat_0=52 +lon_0=10 +x_0=4321 +y_0=3210 +ellps=GRS80 +units=m",
+    "Lambert azimuthal on a sphere": "+proj=laea +lat_0=45 +lon_0=-100 +x_0=0 +y_0=0 +R=6370997 +units=m",
+    "polar stereographic A": "+proj=stere +lat_0=90 +lon_0=-45 +k=0.994 +x_0=2000000 +y_0=2000000 +datum=WGS84 +units=m",
+    "polar stereographic B": "+proj=stere +lat_0=-90 +lat_ts=-71 +lon_0=12 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "polar stereographic, Hughes": "+proj=stere +lat_0=90 +lat_ts=70 +lon_0=-45 +x_0=0 +y_0=0 +a=6378273 +b=6356889.449 +units=m",
+    "Mercator A": "+proj=merc +lon_0=150 +k=0.997 +x_0=100 +y_0=50 +datum=WGS84 +units=m",
+    "Mercator B": "+proj=merc +lon_0=100 +lat_ts=42 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "oblique Mercator A": "+proj=omerc +lat_0=4 +lonc=102.25 +alpha=323.02 +k=0.99984 +x_0=804671 +y_0=0 +no_uoff +gamma=323.13 +ellps=GRS80 +units=m",
+    "oblique Mercator B": "+proj=omerc +lat_0=4 +lonc=115 +alpha=53.315 +k=0.99984 +x_0=590476.87 +y_0=442857.65 +gamma=53.13 +ellps=evrstSS +units=m",
+    "sinusoidal": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m",
+    "azimuthal equidistant": "+proj=aeqd +lat_0=40 +lon_0=-100 +x_0=10 +y_0=20 +datum=WGS84 +units=m",
+    "equidistant cylindrical": "+proj=eqc +lat_ts=30 +lat_0=0 +lon_0=10 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "equidistant conic": "+proj=eqdc +lat_0=39 +lon_0=-96 +lat_1=33 +lat_2=45 +x_0=0 +y_0=0 +datum=NAD83 +units=m",
+    "cylindrical equal area": "+proj=cea +lat_ts=31 +lon_0=0 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "oblique stereographic": "+proj=sterea +lat_0=52.15 +lon_0=5.38 +k=0.9999079 +x_0=155000 +y_0=463000 +ellps=bessel +units=m",
+    "stereographic": "+proj=stere +lat_0=50 +lon_0=20 +k=0.999 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "Cassini": "+proj=cass +lat_0=10 +lon_0=-61 +x_0=86501 +y_0=65379 +ellps=clrk66 +units=m",
+    "Robinson": "+proj=robin +lon_0=10 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "Miller": "+proj=mill +lon_0=10 +x_0=0 +y_0=0 +R=6371000 +units=m",
+    "polyconic": "+proj=poly +lat_0=0 +lon_0=-54 +x_0=5000 +y_0=10000 +ellps=GRS80 +units=m",
+    "orthographic": "+proj=ortho +lat_0=40 +lon_0=20 +x_0=0 +y_0=0 +R=6371000 +units=m",
+    "gnomonic": "+proj=gnom +lat_0=40 +lon_0=20 +x_0=0 +y_0=0 +R=6371000 +units=m",
+    "Van der Grinten": "+proj=vandg +lon_0=10 +x_0=0 +y_0=0 +R=6371000 +units=m",
+    "geostationary": "+proj=geos +h=35786023 +lon_0=-75 +sweep=x +ellps=GRS80 +units=m",
+    "Mollweide": "+proj=moll +lon_0=10 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+    "New Zealand map grid": "+proj=nzmg +lat_0=-41 +lon_0=173 +x_0=2510000 +y_0=6023150 +ellps=intl +units=m",
+    "sphere": "+proj=longlat +R=6371007.181",
+    "ellipsoid": "+proj=longlat +ellps=bessel",
+    "Paris": "+proj=longlat +ellps=clrk80ign +pm=paris",
+    "Canada Albers": "ESRI:102001",
+    "compound": "EPSG:5554",
+    "New Zealand, old": "EPSG:27200",
+    "South Africa": "EPSG:2048",
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"GEOTIFF_VERSION": "1.1"}, {"GEOTIFF_KEYS_FLAVOR": "ESRI_PE"}], ids=["1.0", "1.1", "esri"])
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_what_gdal_takes_them_for(tmp_path, name, options):
+    if (name, options.get("GEOTIFF_KEYS_FLAVOR")) == ("oblique Mercator B", "ESRI_PE"):
+        pytest.skip("Esri's WKT has no rectified grid angle: GDAL itself reads back another CRS")
+    path = tmp_path / "a.tif"
+    source = pyproj.CRS.from_user_input(METHODS[name])
+    profile = {"driver": "GTiff", "width": 3, "height": 2, "count": 1, "dtype": "uint8", "transform": Affine(0.1, 0, 10, 0, -0.1, 50)}
+    with rasterio.open(path, "w", crs=METHODS[name], **profile, **options):
+        pass
+    header = parse(path)
+    theirs = pyproj.CRS.from_wkt(gdal(path)[1].to_wkt())
+    lon, lat = (np.array([12.0, 14.0]), np.array([40.0, 42.0]))
+    if source.is_projected:
+        centre = {"+lon_0": 0.0, "+lonc": 0.0, "+lat_0": 0.0, "+lat_ts": 0.0} | dict(
+            part.split("=") for part in METHODS[name].split() if part.startswith(("+lon", "+lat_0", "+lat_ts"))
+        )
+        middle = float(centre["+lonc"]) or float(centre["+lon_0"])
+        south = -1 if float(centre["+lat_0"]) < 0 or name in ("New Zealand, old", "South Africa") else 1
+        lon, lat = middle + np.array([1.0, 3.0]), np.array([44.0, 47.0]) * south
+        if name in ("Canada Albers", "compound", "New Zealand, old", "South Africa"):
+            west, low, east, high = source.area_of_use.bounds
+            lon, lat = np.array([west * 0.6 + east * 0.4, west * 0.4 + east * 0.6]), np.array([low * 0.6 + high * 0.4, low * 0.4 + high * 0.6])
+        lon, lat = pyproj.Transformer.from_crs("OGC:CRS84", theirs.sub_crs_list[0] if theirs.is_compound else theirs, always_xy=True).transform(
+            lon, lat
+        )
+    assert header.crs is not None
+    same_places(header.crs, theirs, lon, lat)
+
+
+def test_a_method_without_a_name_here_is_none(tmp_path):
+    assert parse(write(tmp_path / "a.tif", keys={1024: 1, 2048: 4326, 3072: 32767, 3075: 4, 3076: 9001})).crs is None
 
 
 def test_every_utm_zone_has_no_shortcut_error():

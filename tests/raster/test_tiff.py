@@ -325,7 +325,10 @@ def test_other_samples_are_refused_by_name(tmp_path, options, message):
         read_header_bytes(path.read_bytes())
 
 
-@pytest.mark.parametrize(("tag", "value", "message"), [(262, 6, "YCbCr"), (262, 5, "CMYK"), (262, 8, "CIE"), (317, 3, "predictor 3"), (317, 9, "predictor 9"), (258, 24, "24 bits")])
+@pytest.mark.parametrize(
+    ("tag", "value", "message"),
+    [(262, 6, "YCbCr"), (262, 5, "CMYK"), (262, 8, "CIE"), (317, 3, "predictor 3"), (317, 9, "predictor 9"), (258, 24, "24 bits")],
+)
 def test_other_layouts_are_refused_by_name(tmp_path, tag, value, message):
     path = write(tmp_path / "a.tif", compress="deflate", predictor=2)
     with pytest.raises(UnsupportedRaster, match=message):

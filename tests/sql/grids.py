@@ -29,7 +29,8 @@ def warped(
     with rasterio.open(path, **level) as source:
         grid: dict[str, Any] = {"crs": crs, "transform": Affine(*transform), "height": shape[0], "width": shape[1]}
         exact = {"tolerance": 1e-9, "resampling": Resampling[resampling], "XSCALE": 1 / scales[0], "YSCALE": 1 / scales[1]}
-        by_nodata = source.nodata is not None
+        kind = np.dtype(source.dtypes[0])
+        by_nodata = source.nodata is not None and (kind.kind == "f" or np.iinfo(kind).min <= source.nodata <= np.iinfo(kind).max)
         with WarpedVRT(source, **grid, **exact, add_alpha=not by_nodata) as view:
             values = view.read(band)
             valid = view.read_masks(band) > 0 if by_nodata else view.read(view.count) > 0

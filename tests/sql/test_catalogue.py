@@ -29,7 +29,7 @@ def con():
 
 def macros(con, database):
     return con.execute(
-        f"SELECT DISTINCT function_name, function_type FROM duckdb_functions() WHERE database_name = '{database}' AND NOT internal AND function_type LIKE '%macro'"
+        f"SELECT DISTINCT function_name, function_type FROM duckdb_functions() WHERE database_name = '{database}' AND NOT internal AND function_type LIKE '%macro' AND NOT starts_with(function_name, '__')"
     ).fetchall()
 
 

@@ -111,7 +111,7 @@ CALLS = {
     "rasteret_read(demo, plots, bands := 'red', target_crs := 'rubbish', resolution := 10)": None,
     "rasteret_read(demo, plots, bands := 'red', target_crs := 5, resolution := 10)": "rasteret_read: target_crs := 5 is not valid; a CRS in quotes such as 'EPSG:32643' is",
     "rasteret_read(demo, plots, bands := 'red', resampling := 'bilinear')": "rasteret_read: resampling has no effect on one band without resolution or target_crs: its pixels come as stored",
-    "rasteret_read(demo, plots, bands := 'red', resolution := 10, resampling := 'bilinar')": "rasteret_read: resampling := 'bilinar' is not valid; did you mean 'bilinear'?; valid: nearest, bilinear, cubic, average, mode, min, max, med, q1, q3, sum, rms",
+    "rasteret_read(demo, plots, bands := 'red', resolution := 10, resampling := 'bilinar')": "rasteret_read: resampling := 'bilinar' is not valid; did you mean 'bilinear'?; valid: nearest, bilinear, cubic, average, mode, min, max, med, q1, q3, rms",
     "rasteret_read(demo, plots, bands := 'red', align_to := [0, 0])": "rasteret_read: align_to has no effect without resolution: arrays come on the record's own grid",
     "rasteret_read(demo, plots, bands := 'red', resolution := 10, align_to := [1, 2, 3])": "rasteret_read: align_to := [1, 2, 3] is not valid; two coordinates such as [0, 0] are",
     "rasteret_read(demo, plots, bands := 'red', resolution := 10, align_to := 'x')": "rasteret_read: align_to := 'x' is not valid; two coordinates such as [0, 0] are",

@@ -25,7 +25,7 @@ from tests.sql.grids import under, warped
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
 UTM = "geometry_crs := 'EPSG:32633'"
-METHODS = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "med", "q1", "q3", "sum", "rms")
+METHODS = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "med", "q1", "q3", "rms")
 PLOT = shapely.Polygon([SKY @ (20.2, 30.1), SKY @ (250.3, 40.2), SKY @ (200.4, 270.7)])
 HEIGHT, WIDTH = 300, 320
 
@@ -84,7 +84,6 @@ def test_every_pixel_is_the_warpers(con, tmp_path: Path, how: str, resolution: f
     found, transform = read(con, path, PLOT, f"resolution := {resolution}, resampling := '{how}', {UTM}")
     assert (transform[0], transform[4]) == (resolution, -resolution)
     assert [(transform[2] - SKY.c) % resolution, (SKY.f - transform[5]) % resolution] == [0, 0], "the grid starts at the raster's corner"
-    overview = None if how == "sum" else overview
     factor = 1 if overview is None else 2 ** (overview + 1)
     with rasterio.open(path) as source:
         sizes = [(math.ceil(HEIGHT / f), math.ceil(WIDTH / f)) for f in source.overviews(1)]
@@ -110,25 +109,31 @@ KINDS: dict[str, tuple[str, float | None]] = {
     "float64": ("float64", -3.4e38),
     "int32": ("int32", -99),
     "no nodata": ("uint16", None),
-    "nodata that no pixel can hold": ("uint8", -9999),
+    "nodata that no pixel can hold": ("uint8", -99.5),
 }
 
 
-@pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic", "average", "med", "sum"])
+@pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic", "average", "med"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_types_and_nodata(con, tmp_path: Path, kind: str, how: str) -> None:
     dtype, nodata = KINDS[kind]
     held = nodata if kind not in ("no nodata", "nodata that no pixel can hold") else None
-    options = {} if nodata is None or kind.startswith("nodata that") else {"nodata": nodata}
-    path = write_tif(tmp_path / "a.tif", noise(dtype, invalid=held), **options)
-    if kind.startswith("nodata that"):
-        tifffile.tiffcomment  # noqa: B018  (GDAL refuses to write such a value; it is put into the tag by hand below)
-        with tifffile.TiffFile(path, mode="r+") as tiff:
-            tag = tiff.pages[0].tags.get("GDAL_NODATA")
-            assert tag is None
+    path = write_tif(tmp_path / "a.tif", noise(dtype, invalid=held), nodata=200 if nodata == -99.5 else nodata)
+    if kind.startswith("nodata that"):  # nothing writes such a thing on purpose
+        with tifffile.TiffFile(path) as tiff:
+            place = tiff.pages[0].tags["GDAL_NODATA"].valueoffset
+        data = bytearray(Path(path).read_bytes())
+        assert data[place : place + 4] == b"200\0"
+        data[place : place + 4] = b"-99\0"
+        Path(path).write_bytes(data)
     found, transform = read(con, path, PLOT, f"resolution := 24, resampling := '{how}', {UTM}")
     expected = warped(path, "EPSG:32633", transform, found.shape, resampling=how, scales=(2.4, 2.4))
-    same(found, under(expected, PLOT, transform), kind)
+    expected = under(expected, PLOT, transform)
+    if dtype == "float64":  # sums of the last digits depend on where the window starts
+        np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
+        np.testing.assert_allclose(found.compressed(), expected.compressed(), rtol=1e-12)
+    else:
+        same(found, expected, kind)
 
 
 @pytest.mark.parametrize("how", ["nearest", "bilinear", "average"])
@@ -150,7 +155,7 @@ def test_masks_inside_files(con, tmp_path: Path, how: str, *, overviews: bool) -
 
 def test_alpha(con, tmp_path: Path) -> None:
     planes = np.stack([*noise("uint8", planes=3), np.where(np.random.default_rng(5).random((HEIGHT, WIDTH)) < 0.3, 0, 255).astype("uint8")])
-    path = write_tif(tmp_path / "a.tif", planes, photometric="rgb", alpha="unspecified", interleave="band")
+    path = write_tif(tmp_path / "a.tif", planes, photometric="rgb", alpha="yes", interleave="band")
     found, transform = read(con, path, PLOT, f"bands := ['b1'], resolution := 40, resampling := 'average', {UTM}")
     hidden = planes[3] == 0
     cells = [(planes[0][r : r + 4, c : c + 4], hidden[r : r + 4, c : c + 4]) for r, c in _corners(found.shape, transform)]

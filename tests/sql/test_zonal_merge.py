@@ -244,3 +244,22 @@ def test_masked_and_nodata_are_told_apart(con, scenes: tuple[np.ndarray, np.ndar
     assert [tuple(row.values()) for row in found[:3]] == [(0, "B04", 0.0, None, 0.0, "masked", None)] * 3
     assert tuple(found[3].values()) == (1, "B04", 0.0, None, None, "outside", None)
     assert len(found) == 4
+
+
+def test_a_record_without_a_band_of_the_mask(con, tmp_path: Path) -> None:
+    """It is NULL there: nothing is kept, unless the mask says what NULL means; ``error`` names the band."""
+    red, quality = (write_tif(tmp_path / f"{name}.tif", np.full((SIZE, SIZE), value, "int16")) for name, value in (("red", 7), ("quality", 1)))
+    con.register("recs", pa.table({"id": ["a", "b"], "datetime": [dt.datetime(2024, 1, 1)] * 2, "red": [red, red], "quality": [quality, None]}))
+    con.execute("FROM rasteret_build_from_table('recs', name := 'some', band_columns := {'red': 'red', 'quality': 'quality'})").fetchall()
+    zones_table(con, [BLOT])
+    call = f"SELECT record_id, mean, status, error FROM rasteret_zonal('some', 'zones', bands := ['red'], stats := ['mean'], {UTM}, mask := "
+    assert con.execute(f"{call} 'quality = 1') ORDER BY record_id").fetchall() == [
+        ("a", 7.0, "ok", None),
+        ("b", None, "masked", "the record has no asset for quality"),
+    ]
+    assert con.execute(f"{call} 'quality = 1 OR quality IS NULL') ORDER BY record_id").fetchall() == [("a", 7.0, "ok", None), ("b", 7.0, "ok", None)]
+    expression = f"rasteret_zonal('some', 'zones', expressions := {{'q': 'quality + red'}}, stats := ['mean'], {UTM})"
+    assert con.execute(f"SELECT record_id, mean, status, error FROM {expression} ORDER BY record_id").fetchall() == [
+        ("a", 8.0, "ok", None),
+        ("b", None, "nodata", "the record has no asset for quality"),
+    ]
