@@ -173,6 +173,32 @@ def build_from_stac(
     return stac_builds.carry_out(plan_build.stac_request(arguments))
 
 
+def build_from_items(
+    items: Any,
+    *,
+    name: str,
+    band_map: Mapping[str, str],
+    band_index_map: Mapping[str, int] | None = None,
+    url_rewrite: Mapping[str, str] | None = None,
+    force: bool = False,
+    workspace: Where | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> BuildReport:
+    """Build the collection ``name`` from STAC items that are found already.
+
+    ``items`` is a search of pystac-client (asked page by page), or any iterable of pystac items or of dicts; a FeatureCollection's dict will do.
+
+    >>> search = pystac_client.Client.open(url).search(collections=["sentinel-2-l2a"], bbox=box)  # doctest: +SKIP
+    >>> build_from_items(search, name="s2", band_map={"B04": "red", "B08": "nir"})  # doctest: +SKIP
+
+    Items are remote: their files are read from http(s), s3, gs and az; local files only where an item's own ``self`` link is a local path.
+    """
+    arguments = _arguments(
+        "build_from_items", workspace, settings, name=name, band_map=band_map, band_index_map=band_index_map, url_rewrite=url_rewrite, force=force
+    )
+    return stac_builds.carry_out_given(items, plan_build.items_request(arguments))
+
+
 def build_from_table(
     records: Any,
     *,

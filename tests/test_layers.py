@@ -20,7 +20,13 @@ LAYERS = [
     {"cli", "demo"},
 ]
 """From the bottom up. A module may import its own layer and any before it."""
-ONLY_IN = {"duckdb": {"sql", "demo"}, "fsspec": {"sql"}, "aiohttp": {"storage"}, "asyncio": {"storage", "reader"}, "pyarrow": {"collection", "udfs", "sql", "sample", "api"}}
+ONLY_IN = {
+    "duckdb": {"sql", "demo"},
+    "fsspec": {"sql"},
+    "aiohttp": {"storage"},
+    "asyncio": {"storage", "reader"},
+    "pyarrow": {"collection", "udfs", "sql", "sample", "api"},
+}
 """Packages that only some parts may know."""
 
 

@@ -13,6 +13,7 @@ from rasteret_sql.collection.build import BuildReport, build_collection
 from rasteret_sql.collection.datasets import Dataset, api_root
 from rasteret_sql.collection.registry import datasets as all_datasets
 from rasteret_sql.collection.stac.bands import BandRef
+from rasteret_sql.collection.stac.given import GivenItems
 from rasteret_sql.collection.stac.search import make_search
 from rasteret_sql.collection.stac.source import StacSource
 from rasteret_sql.errors import redact
@@ -44,6 +45,14 @@ def carry_out(arguments: dict[str, Any]) -> BuildReport:
             label=arguments["label"],
             every_band=arguments["every_band"],
         )
+        return build_collection(source, arguments["name"], query, force=arguments["force"], done=tell)
+
+
+def carry_out_given(items: Any, arguments: dict[str, Any]) -> BuildReport:
+    """Build from items that are there already."""
+    settings = Settings(**arguments["settings"])
+    with Query(arguments["function"], settings, raise_errors=False) as query, progress_bar("headers", settings.progress) as tell:
+        source = GivenItems(items, tuple(BandRef(*ref) for ref in arguments["bands"]), arguments["url_rewrite"])
         return build_collection(source, arguments["name"], query, force=arguments["force"], done=tell)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 
+from rasteret_sql.raster.crs import turned_onto
 from rasteret_sql.raster.grid import Grid
 from rasteret_sql.raster.targets import check_sizes, endless_windows
 from rasteret_sql.reader.areas import Windows, project, windows_of
@@ -30,7 +31,7 @@ class Geometries:
     def windows(self, row: int, grid: Grid, crs: str) -> tuple[npt.NDArray[np.int64], Windows]:
         """Numbers and windows of the row's geometries that meet the grid."""
         if (crs, grid) not in self._windows:
-            self._windows[crs, grid] = windows_of(self.projected(crs), grid)
+            self._windows[crs, grid] = windows_of(turned_onto(self.projected(crs), crs, grid), grid)
         nos = self._nos[self._bounds[row] : self._bounds[row + 1]]
         windows = self._windows[crs, grid][np.searchsorted(self._unique, nos)]
         meets = (windows[:, 2] > 0) & (windows[:, 3] > 0)
@@ -42,7 +43,7 @@ class Geometries:
         if (view.grid, view.crs) == (view.home, view.home_crs):
             return nos, windows
         if (view.crs, view.grid) not in self._windows:
-            shapes = self.projected(view.crs)
+            shapes = turned_onto(self.projected(view.crs), view.crs, view.grid)
             self._windows[view.crs, view.grid] = endless_windows(shapes, view.grid) if view.endless else windows_of(shapes, view.grid)
         windows = self._windows[view.crs, view.grid][np.searchsorted(self._unique, nos)]
         here = windows[:, 2] > 0
@@ -54,6 +55,6 @@ class Geometries:
             self._projected[crs] = project(self._shapes, self._crs, crs)
         return self._projected[crs]
 
-    def shapes_of(self, nos: npt.NDArray[np.int64], crs: str) -> Objects:
-        """Projected geometries by number."""
-        return np.asarray(self.projected(crs)[np.searchsorted(self._unique, nos)])
+    def shapes_of(self, nos: npt.NDArray[np.int64], crs: str, grid: Grid) -> Objects:
+        """Projected geometries by number, where the grid has them."""
+        return turned_onto(np.asarray(self.projected(crs)[np.searchsorted(self._unique, nos)]), crs, grid)

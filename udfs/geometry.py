@@ -12,7 +12,7 @@ import shapely
 from rasteret_sql.udfs.arrow import numbers, one_chunk
 
 from rasteret_sql.errors import InvalidArgument, listing, near
-from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points
+from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points, within_world
 
 CRS84 = "OGC:CRS84"
 NAMES = ("geometry", "geom", "wkb_geometry")
@@ -145,6 +145,7 @@ def _areas(geometry: pa.Array, crs: pa.Array, on_error: pa.Array, *, polygons: b
     if polygons:
         _only_polygons(shapes, errors)
     _complain(errors, on_error)
+    shapes = within_world(shapes, one_chunk(crs)[0].as_py())
     bounds = shapely.bounds(shapes)
     here = np.isfinite(bounds).all(axis=1)  # NULL and empty geometries have NaN
     boxes = np.full((len(shapes), 4), np.nan)

@@ -76,7 +76,8 @@ def _parts(met: Met, geometries: Geometries, options: Options) -> tuple[Met, Int
     owner, parts = cut_windows(met.windows[large], met.leading.layout.tile_height, met.leading.layout.tile_width, most)
     owner = large[owner]
     if options.pixels != "window":
-        touched = _touched(geometries.shapes_of(met.nos[large], met.leading.crs), np.searchsorted(large, owner), met.leading.grid, parts)
+        shapes = geometries.shapes_of(met.nos[large], met.leading.crs, met.leading.grid)
+        touched = _touched(shapes, np.searchsorted(large, owner), met.leading.grid, parts)
         owner, parts = owner[touched], parts[touched]
     small = np.flatnonzero(area <= most)
     nos, windows = np.concatenate([met.nos[small], met.nos[owner]]), np.concatenate([met.windows[small], parts])
@@ -146,7 +147,7 @@ def spans_of(batch: Batch) -> Spans:
     for (grid, crs), positions in by_grid.items():
         members = np.array(positions)
         _, firsts, back = np.unique(np.column_stack([nos, windows])[members], axis=0, return_index=True, return_inverse=True)
-        drawn = _drawn(batch.geometries.shapes_of(nos[members][firsts], crs), grid, windows[members][firsts], batch.options.pixels)
+        drawn = _drawn(batch.geometries.shapes_of(nos[members][firsts], crs, grid), grid, windows[members][firsts], batch.options.pixels)
         found.append(_dealt(drawn, back.reshape(-1), members))
     if len(found) == 1:
         return found[0]

@@ -215,7 +215,7 @@ def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries,
         by_grid.setdefault((view.grid, view.crs), []).append(position)
     requests: list[ViewRequest | None] = [None] * len(views)
     for (grid, crs), members in by_grid.items():
-        masks = _shared_masks(geometries.shapes_of(columns["no"][members], crs), columns["no"][members], grid, windows[members], pixels)
+        masks = _shared_masks(geometries.shapes_of(columns["no"][members], crs, grid), columns["no"][members], grid, windows[members], pixels)
         for position, mask in zip(members, masks, strict=True):
             row, col, height, width = windows[position].tolist()
             requests[position] = ViewRequest(views[position], Window(row, col, height, width), mask)

@@ -29,6 +29,7 @@ from rasteret_sql.collection.identity import identity_digest
 from rasteret_sql.collection.index import FAILURES, Kind, index_records
 from rasteret_sql.collection.journal import Journal, Kinds
 from rasteret_sql.collection.keys import JOURNAL, NO_TIME, OLD, Keys, Lookup
+from rasteret_sql.collection.links import remove_link
 from rasteret_sql.collection.lock import locked
 from rasteret_sql.collection.merge import Rows, from_headers, write_files
 from rasteret_sql.collection.remove import check_nothing_else
@@ -223,6 +224,7 @@ class _Build:
         save_built(aside, replace(made, files=tuple(files), keys=made.keys.take(order)))
         save_failures(aside, failures)
         put_in_place(aside, self.folder, made.generation, linked=linked)
+        remove_link(self.name, str(self.folder.parent))
         for suffix in SUFFIXES:
             other = self.folder.with_name(f"{self.name}{suffix}")
             if other != self.folder:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rasteret_sql.collection.workspace import (
+    BandInfo,
     Collection,
     Part,
     check_name,
@@ -60,28 +61,33 @@ def load(place: str, name: str | None = None, *, workspace: str | None = None, s
     """
     chosen = settings or resolve_settings({"workspace": workspace})
     place = place if is_url(place) else str(Path(place).expanduser().resolve())
-    found = open_place(place, chosen)
+    found = open_remote(place, chosen) if is_url(place) else open_collection(Path(place))
     link = Link(check_name(name or re.sub(r"[^\w.\-]", "_", found.name)), place)
     save_link(link, chosen.workspace)
     return link.name
 
 
-def open_place(place: str, settings: Settings, *, name: str | None = None, rewrites: Mapping[str, str] | None = None) -> Collection:
-    """The collection at a URL or path."""
-    return open_remote(place, settings, name=name, rewrites=rewrites) if is_url(place) else open_collection(Path(place), name)
-
-
 def open_link(link: Link, settings: Settings) -> Collection:
-    """The collection behind a link, narrowed to the link's part of it."""
-    found = open_place(link.place, settings, name=link.name, rewrites=link.rewrites)
-    bands = found.bands
-    if link.bands:
-        known = {band.name: band for band in bands}
-        if missing := [name for name in link.bands if name not in known]:
-            raise BandNotFound(f"{found.path} has no band {missing[0]!r}{near(missing[0], known)}; bands: {listing(known)}")
-        bands = tuple(known[name] for name in link.bands)
-    files = tuple(file for file in found.files if _may_hold(file, link.part)) or found.files[:1]
-    return replace(found, part=link.part, files=files, bands=bands)
+    """The collection behind a link, narrowed to the link's part of it. Files of other years or months are not opened."""
+
+    def wanted(file: str) -> bool:
+        return _may_hold(file, link.part)
+
+    if is_url(link.place):
+        found = open_remote(link.place, settings, name=link.name, rewrites=link.rewrites, wanted=wanted)
+    else:
+        found = open_collection(Path(link.place), link.name)
+        found = replace(found, files=tuple(filter(wanted, found.files)) or found.files[:1])
+    return replace(found, part=link.part, bands=_chosen(found, link.bands))
+
+
+def _chosen(found: Collection, names: Sequence[str]) -> tuple[BandInfo, ...]:
+    if not names:
+        return found.bands
+    known = {band.name: band for band in found.bands}
+    if missing := [name for name in names if name not in known]:
+        raise BandNotFound(f"{found.path} has no band {missing[0]!r}{near(missing[0], known)}; bands: {listing(known)}")
+    return tuple(known[name] for name in names)
 
 
 def _may_hold(file: str, part: Part) -> bool:

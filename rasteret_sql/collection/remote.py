@@ -232,7 +232,7 @@ class RemoteFile(io.RawIOBase):
         self._settings = mount.settings
         self._store = _store(mount.settings)
         self._at = threading.local()
-        self._loaded: list[tuple[int, bytes | memoryview]] = []
+        self._loaded: list[tuple[int, bytes]] = []
 
     def readable(self) -> bool:
         return True
@@ -275,7 +275,13 @@ class RemoteFile(io.RawIOBase):
         if wanted:
             firsts, counts = zip(*wanted, strict=True)
             views = self._run(self._store.read_ranges(self.entry.href, firsts, counts, expect=self._identity, deadline=self._deadline()))
-            self._loaded += zip(firsts, views, strict=True)
+            blocks: dict[int, tuple[int, bytes]] = {}
+            for first, view in zip(firsts, views, strict=True):  # neighbours were fetched together and share their bytes
+                block: bytes = view.obj
+                blocks[id(block)] = (min(first, blocks.get(id(block), (first, block))[0]), block)
+            self._loaded += blocks.values()
+            for first, block in blocks.values():
+                RANGES.put((*self._version, first), block)
 
     def _range(self, start: int, length: int) -> bytes | memoryview:
         held = self._held(start, length)

@@ -69,7 +69,7 @@ def _rows_of(file: str, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa
     remote = is_remote_file(file)
     metadata = _metadata(file, 0 if remote else Path(file).stat().st_mtime_ns)
     source = opened(file)
-    parquet = pq.ParquetFile(source, metadata=metadata)
+    parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=False)
     starts = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
     groups = np.searchsorted(starts, rows, side="right") - 1
     used, place = np.unique(groups, return_inverse=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rasteret_sql.collection.remote import mounted, opened
+from rasteret_sql.collection.remote import MOUNTS, mounted, opened
 from rasteret_sql.collection.schema import METADATA_SUFFIX, band_names
 from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing, one_line, redact
 from rasteret_sql.settings import Settings
@@ -159,14 +159,21 @@ def _open(path: Path, name: str | None) -> Collection:
     return Collection(name or path.stem, str(path), tuple(map(str, files)), keys, columns, bands, metadata, total)
 
 
-def open_remote(url: str, settings: Settings, *, name: str | None = None, rewrites: Mapping[str, str] | None = None) -> Collection:
-    """A collection by URL: see :func:`rasteret_sql.collection.remote.mounted`."""
+def open_remote(
+    url: str,
+    settings: Settings,
+    *,
+    name: str | None = None,
+    rewrites: Mapping[str, str] | None = None,
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> Collection:
+    """A collection by URL: see :func:`rasteret_sql.collection.remote.mounted`. Of its files those that are ``wanted`` by name, at least one."""
     mount = mounted(url, settings, rewrites)
-    files = tuple(mount.names())
+    files = tuple(filter(wanted, mount.names())) or tuple(mount.names()[:1])
     place = mount.place
-    columns, bands, metadata = _footer(files[0], redact(next(iter(mount.entries.values())).href), ())
+    columns, bands, metadata = _footer(files[0], redact(MOUNTS.find(files[0])[1].href), ())
     keys = partition_keys(next(iter(mount.entries)).split("/")[:-1])
-    total = sum(entry.size for entry in mount.entries.values())
+    total = sum(MOUNTS.find(file)[1].size for file in files)
     stem = place.rstrip("/").rpartition("/")[2].partition(".")[0]
     return Collection(name or stem, place, files, keys, columns, bands, metadata, total, remote=True)
 
@@ -217,7 +224,9 @@ def _footer(file: str, place: str, stamp: tuple[tuple[int, int], ...]) -> tuple[
     """Columns, bands and metadata of a collection, from one footer (all files of a collection share one schema)."""
     try:
         parquet = pq.ParquetFile(opened(file))
-    except pa.ArrowInvalid as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowInvalid, OSError) as error:  # Arrow calls a footer that it cannot take apart an OSError
         raise InvalidRaster(f"{place} is no collection: {one_line(str(error), 120)}") from None
     schema = parquet.schema_arrow
     names = band_names(schema.names)

@@ -9,7 +9,7 @@ stays in a thread of its own (:mod:`rasteret_sql.raster.proj`) and never leaves 
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,10 +20,9 @@ from pyproj.exceptions import CRSError, ProjError
 
 from rasteret_sql.errors import InvalidArgument, one_line
 from rasteret_sql.raster.proj import in_proj_thread
+from rasteret_sql.raster.world import across_antimeridian, cut_to_world, leave_world, turned_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rasteret_sql.raster.grid import Bools, Floats, Geometries, Grid
 
 CRS84: Final = "OGC:CRS84"
@@ -37,8 +36,8 @@ _DENSIFY: Final = 22
 """Pieces of each side of a box, as in GDAL and PROJ (``densify_pts=21``)."""
 _PROBES: Final = 5
 """Points along each side of the lattice that measures how much a transformation bends a geometry's box."""
-_COLLECTION: Final = 7
-"""Type id of a geometry collection in shapely."""
+_POLYGON: Final = 3
+"""Type id of a polygon in shapely."""
 _MAX_PIECES: Final = 4096
 """Most pieces that the diagonal of a geometry's box is cut into."""
 
@@ -111,7 +110,7 @@ def transform_geometries(geometries: Geometries, src: str, dst: str, tolerance: 
     tolerance (at most 4096 pieces across the box).
 
     None where a geometry is None or has a vertex that has no place in ``dst``. Geometries that cross the antimeridian of a geographic ``dst`` are
-    split there; one around a pole has no place in it. The array given is returned when the CRSs are the same.
+    split there; one around a pole is closed along it. The array given is returned when the CRSs are the same.
     """
     if same_crs(src, dst):
         return geometries
@@ -130,7 +129,31 @@ def transform_geometries(geometries: Geometries, src: str, dst: str, tolerance: 
     if is_geographic(dst):
         jumps = (np.abs(np.diff(x)) > _half_turn(dst)) & (np.diff(owner) == 0)
         for index in np.unique(owner[1:][jumps]).tolist():
-            out[index] = _across_antimeridian(out[index], _half_turn(dst))
+            out[index] = across_antimeridian(out[index], _half_turn(dst), _pole_inside(geometries[index], src, dst))
+    return out
+
+
+def within_world(geometries: Geometries, crs: str) -> Geometries:
+    """Geometries of a geographic CRS with longitudes beyond ±180° cut there, and the parts beyond moved by a turn; the array given where none has."""
+    if not is_geographic(crs):
+        return geometries
+    beyond = np.flatnonzero(leave_world(shapely.bounds(geometries), _half_turn(crs)))
+    if not len(beyond):
+        return geometries
+    out = np.array(geometries, dtype=np.object_)
+    for index in beyond.tolist():
+        out[index] = cut_to_world(out[index], _half_turn(crs))
+    return out
+
+
+def turned_onto(geometries: Geometries, crs: str, grid: Grid) -> Geometries:
+    """Geometries, within ±180°, moved by whole turns to where a geographic grid that reaches beyond has them; the array given for other grids."""
+    if not is_geographic(crs) or not leave_world(np.array([grid.bounds]), _half_turn(crs))[0]:
+        return geometries
+    west, _, east, _ = grid.bounds
+    out = np.array(geometries, dtype=np.object_)
+    for index in np.flatnonzero(~(shapely.is_missing(out) | shapely.is_empty(out))).tolist():
+        out[index] = turned_into(out[index], west, east, _half_turn(crs))
     return out
 
 
@@ -183,7 +206,7 @@ def raster_footprint(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, flo
         west, east, south, north = -180.0, 180.0, min(south, pole), max(north, pole)
     polygon = shapely.polygons(np.stack([lon, lat], axis=1))
     if lon.min() < -180.0 or lon.max() > 180.0:
-        polygon = _cut_to_world(polygon, 180.0)
+        polygon = cut_to_world(polygon, 180.0)
     if east - west >= 360.0:
         west, east = -180.0, 180.0
     return polygon, (_wrapped(west), south, _wrapped(east), north)
@@ -289,37 +312,16 @@ def _proj_bounds(box: Floats, src: str, dst: str) -> Floats:
     return out if np.isfinite(out).all() else np.full(4, np.nan)
 
 
-def _across_antimeridian(geometry: Any, half_turn: float) -> Any:
-    """A geometry whose longitudes jump, put together on one side and cut at the antimeridian; None when it winds around a pole."""
-    if shapely.get_type_id(geometry) == _COLLECTION:
-        parts = [_across_antimeridian(part, half_turn) for part in shapely.get_parts(geometry)]
-        return None if None in parts else shapely.geometrycollections(parts)
-    if shapely.get_dimensions(geometry) == 0:
-        return geometry
-    start = shapely.get_coordinates(geometry)[0, 0]
-    whole = _moved(geometry, lambda lon: lon - np.round((lon - start) / (2 * half_turn)) * 2 * half_turn)
-    parts = shapely.get_parts(whole)
-    curves = shapely.get_rings(parts) if shapely.get_dimensions(whole) == 2 else parts
-    lon, curve = shapely.get_coordinates(curves, return_index=True)
-    if ((np.abs(np.diff(lon[:, 0])) > half_turn) & (np.diff(curve) == 0)).any():
-        return None
-    return _cut_to_world(whole, half_turn)
-
-
-def _moved(geometry: Any, move: Callable[[Floats], Floats]) -> Any:
-    return shapely.transform(geometry, lambda xy: np.stack([move(xy[:, 0]), xy[:, 1]], axis=1))
-
-
-def _cut_to_world(geometry: Any, half_turn: float) -> Any:
-    """A geometry that leaves ±180° of longitude, its parts moved back inside."""
-    whole = geometry if shapely.is_valid(geometry) else shapely.make_valid(geometry)
-    pieces = []
-    for turns in (-2, -1, 0, 1, 2):
-        strip = shapely.box((2 * turns - 1) * half_turn, -half_turn, (2 * turns + 1) * half_turn, half_turn)
-        piece = shapely.intersection(whole, strip)
-        if shapely.get_dimensions(piece) == shapely.get_dimensions(whole):
-            pieces.append(shapely.transform(piece, partial(np.add, [-2.0 * turns * half_turn, 0.0])))
-    return shapely.union_all(pieces)
+def _pole_inside(geometry: Any, src: str, dst: str) -> float | None:
+    """The latitude (in units of ``dst``) of the pole that the outer rings of a geometry of ``src`` enclose; None without."""
+    quarter = _half_turn(dst) / 2
+    x, y = transform_points([0.0, 0.0], [quarter, -quarter], dst, src)
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    shells = shapely.polygons(shapely.get_exterior_ring(parts[shapely.get_type_id(parts) == _POLYGON]))
+    for pole_x, pole_y, latitude in zip(x, y, (quarter, -quarter), strict=True):
+        if np.isfinite(pole_x) and np.isfinite(pole_y) and shapely.intersects_xy(shells, pole_x, pole_y).any():
+            return latitude
+    return None
 
 
 def _visible_box(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, float, float]]:

@@ -15,6 +15,7 @@ _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|i
 _NAMES: Mapping[str, str] = {"-1.#ind": "nan", "1.#qnan": "nan", "-1.#qnan": "nan", "1.#inf": "inf", "-1.#inf": "-inf"}
 """Spellings of old Windows writers, as GDAL's CPLStrtod takes them."""
 _ROLES = frozenset({"scale", "offset", "description", "colorinterp"})
+_JOINT_NODATA = re.compile(r"<Item\s[^>]*name=[\"']NODATA_VALUES[\"']")
 _QUOTES: Mapping[str, str] = {"&quot;": '"', "&apos;": "'"}
 
 
@@ -34,6 +35,11 @@ def parse_number(text: str) -> float | None:
     word = text.strip()
     word = _NAMES.get(word.lower(), word)
     return float(word.replace(",", ".")) if _NUMBER.fullmatch(word) else None
+
+
+def has_joint_nodata(metadata: str | None) -> bool:
+    """Is there a NODATA_VALUES item: one value per band, a pixel invalid where all bands have theirs (``GDALNoDataValuesMaskBand``)?"""
+    return metadata is not None and _JOINT_NODATA.search(metadata) is not None
 
 
 def parse_band_items(metadata: str | None, samples: int) -> BandItems:

@@ -33,6 +33,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """JPEG markers without a length."""
 _START_OF_SCAN = 0xDA
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 def decode_image(data: Stored, layout: Layout, rows: int, sample: int | None, empty: Allocate) -> Pixels:
@@ -109,6 +110,8 @@ def _number(data: Stored, at: int, size: int) -> int:
 
 
 def _jpeg(data: Stored, layout: Layout, out: Pixels) -> None:
+    if bytes(data).rfind(_END_OF_IMAGE) < 0:
+        raise InvalidRaster(f"truncated JPEG segment of {len(data)} bytes: it has no end marker")  # libjpeg would fill up with grey
     stored, wanted = ("YCBCR", "RGB") if layout.ycbcr else ("UNKNOWN", "UNKNOWN")
     _ic.jpeg8_decode(data, tables=layout.jpeg_tables or None, colorspace=stored, outcolorspace=wanted, out=out)
 

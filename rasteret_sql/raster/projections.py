@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 import pyproj
-from pyproj.crs import Datum, Ellipsoid, PrimeMeridian
+from pyproj.crs import CoordinateOperation, Datum, Ellipsoid, PrimeMeridian  # type: ignore[attr-defined]  # public, but not in its __all__
 from pyproj.exceptions import CRSError
 
 GeoKeys = Mapping[int, int | str | tuple[float, ...]]
@@ -178,9 +178,14 @@ _POLAR_B = (
 
 
 def code_and_text(crs: pyproj.CRS) -> tuple[int | None, str]:
-    """``(EPSG code, "EPSG:n")``, or ``(None, WKT2)`` where no code says it."""
+    """``(EPSG code, "EPSG:n")``, or ``(None, WKT2)`` where no code says it.
+
+    A code that PROJ finds likely counts only if its CRS is the same: an ellipsoid without a datum is not the datum that has that ellipsoid.
+    """
     epsg = crs.to_epsg(min_confidence=_EQUIVALENT)
-    return (None, crs.to_wkt()) if epsg is None else (epsg, f"EPSG:{epsg}")
+    if epsg is None or not pyproj.CRS.from_epsg(epsg).equals(crs, ignore_axis_order=True):
+        return None, crs.to_wkt()
+    return epsg, f"EPSG:{epsg}"
 
 
 def horizontal(crs: pyproj.CRS) -> pyproj.CRS | None:
@@ -304,7 +309,7 @@ def with_unit(crs: pyproj.CRS, keys: GeoKeys) -> pyproj.CRS | None:
 def by_conversion(base: pyproj.CRS, conversion: int, keys: GeoKeys, name: str) -> pyproj.CRS | None:
     """A projected CRS by the EPSG code of its conversion (``UTM zone 32N``) on a geographic one."""
     try:
-        operation = pyproj.crs.CoordinateOperation.from_epsg(conversion)
+        operation = CoordinateOperation.from_epsg(conversion)
         if operation.type_name != "Conversion":
             return None
         crs = pyproj.crs.ProjectedCRS(operation, geodetic_crs=base, name=name)

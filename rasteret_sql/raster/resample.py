@@ -23,7 +23,7 @@ from rasteret_sql.raster.header import Affine
 from rasteret_sql.raster.targets import NEAREST
 
 RESAMPLING: Final = (NEAREST, "bilinear", "cubic", "average", "mode", "min", "max", "med", "q1", "q3", "rms")
-"""Ways to tell a pixel from those under it, by rasterio's names. Of its others GDAL's ``sum``, ``lanczos`` and ``cubic_spline`` depend on the window."""
+"""Ways to tell a pixel from those under it, by rasterio's names. (Of its others ``sum``, ``lanczos`` and ``cubic_spline`` depend on the window.)"""
 TOLERANCE: Final = 1e-9
 """Greatest error of GDAL's approximation of coordinates, in source pixels. (With 0 some versions make no VRT.)"""
 _RADII: Final = {NEAREST: 0.0, "bilinear": 1.0, "cubic": 2.0}

@@ -14,7 +14,7 @@ from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 from rasteret_sql.raster import tags
 from rasteret_sql.raster.codec import supports
 from rasteret_sql.raster.directory import Directory, FileForm, parse_directory
-from rasteret_sql.raster.gdal_tags import parse_band_items, parse_number
+from rasteret_sql.raster.gdal_tags import has_joint_nodata, parse_band_items, parse_number
 from rasteret_sql.raster.geokeys import is_pixel_point, parse_geokeys, resolve_crs, resolve_transform
 from rasteret_sql.raster.header import Affine, Header, Layout, Level, alpha_sample
 from rasteret_sql.raster.segments import MAX_JPEG_TABLES, SegmentGrid, parse_grid, parse_layout, parse_level
@@ -52,6 +52,8 @@ class _Image:
     directory: Directory
     grid: SegmentGrid
     mask: bool
+    reduced: bool
+    """NewSubfileType says: of lower resolution."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -169,7 +171,7 @@ def _images(directories: list[Directory]) -> list[_Image]:
             other_page = other_page or not subfile_type & tags.REDUCED_IMAGE
             if other_page:
                 continue
-        images.append(_Image(directory, parse_grid(directory), mask))
+        images.append(_Image(directory, parse_grid(directory), mask, bool(images) and bool(subfile_type & tags.REDUCED_IMAGE)))
     segments = sum(image.grid.segments for image in images)
     if segments > MAX_SEGMENTS:
         raise UnsupportedRaster(f"has {segments} tiles or strips; at most {MAX_SEGMENTS} are read; rewrite it with larger tiles or as several files")
@@ -217,7 +219,12 @@ def _header(form: FileForm, images: list[_Image], file_size: int | None) -> Head
     transform, epsg, crs = _georeferencing(directory)
     nodata = directory.text(Tag.GDAL_NODATA, _GEO_VALUES[Tag.GDAL_NODATA])
     has_metadata = directory.count(Tag.GDAL_METADATA) <= MAX_METADATA_BYTES
-    items = parse_band_items(directory.text(Tag.GDAL_METADATA, MAX_METADATA_BYTES) if has_metadata else None, samples)
+    metadata = directory.text(Tag.GDAL_METADATA, MAX_METADATA_BYTES) if has_metadata else None
+    if samples > 1 and has_joint_nodata(metadata):
+        raise UnsupportedRaster(
+            "GDAL_METADATA item NODATA_VALUES (pixels invalid where all bands have their nodata) is not read; give it a mask instead"
+        )
+    items = parse_band_items(metadata, samples)
     return Header(
         byte_order=form.byte_order,
         bigtiff=form.bigtiff,
@@ -237,7 +244,7 @@ def _header(form: FileForm, images: list[_Image], file_size: int | None) -> Head
 
 
 def _alpha_roles(directory: Directory, samples: int, colours: Sequence[str | None]) -> list[bool]:
-    """Which samples are alpha: the first of the extra samples that says so, as in GDAL, or what GDAL_METADATA says in its place."""
+    """Which samples are alpha, by ExtraSamples or by what GDAL_METADATA says in its place."""
     extra = directory.unsigned_list(Tag.EXTRA_SAMPLES, samples)
     roles = [False] * (samples - len(extra)) + [kind in tags.ALPHA_KINDS for kind in extra]
     return [role if colour is None else colour.lower() == "alpha" for role, colour in zip(roles, colours, strict=True)]
@@ -261,15 +268,18 @@ def _overview(image: _Image, first: _Image, base: Layout, file_size: int | None)
 
 
 def _masks(images: list[_Image], levels: list[Level], file_size: int | None) -> Iterator[Level]:
-    """The mask of each level that has one, matched by size. A mask we cannot read fails the file: without it, wrong pixels would look valid."""
-    masks: dict[tuple[int, int], _Image] = {}
+    """The mask of each level that has one: of its size and, as in GDAL, called reduced where the level is.
+
+    A mask we cannot read fails the file: without it, wrong pixels would look valid.
+    """
+    masks: dict[tuple[tuple[int, int], bool], _Image] = {}
     for image in images:
         if image.mask:
-            masks.setdefault(image.size, image)
-    for size in dict.fromkeys((level.width, level.height) for level in levels):
-        if size not in masks:
+            masks.setdefault((image.size, image.reduced), image)
+    for number, size in enumerate(dict.fromkeys((level.width, level.height) for level in levels)):
+        mask = masks.get((size, number > 0))
+        if mask is None:
             continue
-        mask = masks[size]
         if mask.grid.samples != 1:
             raise UnsupportedRaster(f"a transparency mask with {mask.grid.samples} samples per pixel is not read")
         level = _level(mask, file_size)

@@ -130,7 +130,8 @@ class ChunkPixels:
 class ZoneGrid:
     """Zones on one grid, and which chunks they meet."""
 
-    def __init__(self, shapes: Objects, windows: Ints, grid: Grid, layout: Layout, rule: str) -> None:
+    def __init__(self, zones: Ints, shapes: Objects, windows: Ints, grid: Grid, layout: Layout, rule: str) -> None:
+        self.zones = zones
         self.grid = grid
         self._shapes = shapes
         self._windows = windows
@@ -141,6 +142,10 @@ class ZoneGrid:
         order = np.argsort(chunk, kind="stable")
         self.chunks, firsts = np.unique(chunk[order], return_index=True)
         self._members = np.split(index[order], firsts[1:])
+
+    def members(self, number: int) -> Ints:
+        """Positions of the zones whose windows meet the ``number``-th chunk."""
+        return self._members[number]
 
     def pixels(self, number: int) -> ChunkPixels:
         """The covered pixels of the ``number``-th chunk."""

@@ -136,6 +136,7 @@ class _Run:
                 self._fail(group, error)
                 continue
             tasks.create_task(self._decode(group, spans, cost))
+            del spans  # they are the decoder's now: kept here, they would outlive their share of the budget
 
     async def _fetch(self, group: list[int]) -> list[memoryview]:
         first = self.jobs[group[0]]

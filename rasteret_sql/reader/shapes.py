@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from rasteret_sql.raster.crs import transform_geometries
+from rasteret_sql.raster.crs import transform_geometries, turned_onto
 from rasteret_sql.raster.grid import Grid, geometry_windows
 
 Objects = npt.NDArray[np.object_]
@@ -36,7 +36,7 @@ class ZoneShapes:
         """All geometries in a record's CRS (edges densified where it is another), and their windows on its grid: height 0 where they miss it."""
         if crs not in self._projected:
             self._projected[crs] = transform_geometries(self.shapes, self.crs, crs)
+        shapes = turned_onto(self._projected[crs], crs, grid)
         if (crs, grid) not in self._windows:
-            projected = self._projected[crs]
-            self._windows[crs, grid] = geometry_windows(shapely.bounds(projected) if grid.axis_aligned else projected, grid)
-        return self._projected[crs], self._windows[crs, grid]
+            self._windows[crs, grid] = geometry_windows(shapely.bounds(shapes) if grid.axis_aligned else shapes, grid)
+        return shapes, self._windows[crs, grid]

@@ -22,6 +22,11 @@ OK, NODATA, MASKED, ERROR = 0, 1, 4, 3
 """Status of a row."""
 PENDING = 32
 """Parts of unfinished pairs that wait together: fewer merges, little memory."""
+PENDING_BYTES = 24 << 20
+"""Bytes of distributions and lists that wait together; where those of open pairs alone are more, twice as much as they are."""
+
+BLOCK_BYTES = 6 << 20
+"""About so many of them are merged at once."""
 
 Found = Mapping[str, tuple[ZonePixels, Bools | None] | None]
 
@@ -88,7 +93,7 @@ class Tally:
                 if not alone.all():
                     output.wait(number, aligned(partial, pairs[~alone]))
                 if output.crowded:
-                    finished.append((output, *output.settle(self._left)))
+                    finished += [(output, *settled) for settled in output.settle(self._left)]
         for output, partial, complete in finished:
             output.finish(partial, complete)
 
@@ -101,7 +106,8 @@ class Tally:
         if self._refused is not None:
             raise self._refused
         for output in self._outputs.values():
-            output.finish(*output.settle(self._left))
+            for partial, complete in output.settle(self._left):
+                output.finish(partial, complete)
         lacking = self._lacking(visits)
         rows = ZoneRows(self._zones, self._groups, self._expected > 0, {}, {})
         for name, output in self._outputs.items():
@@ -139,6 +145,8 @@ class _Output:
         self._sums: list[tuple[int, Partial]] = []
         self._lists: list[Partial] = []
         self._room = PENDING
+        self._waiting_bytes = 0
+        self._bytes_room = PENDING_BYTES
         self.results: list[tuple[Ints, list[Result]]] = []
         self.errors: dict[int, str] = {}
         self.seen = np.zeros(pairs)
@@ -148,7 +156,7 @@ class _Output:
     @property
     def crowded(self) -> bool:
         """Is it time to settle?"""
-        return len(self._sums) > self._room
+        return len(self._sums) > self._room or self._waiting_bytes > self._bytes_room
 
     def wait(self, number: int, partial: Partial) -> None:
         """Keep a part of pairs that are not complete. Sums, where the order tells in the last digit, are kept apart until then; what is long, and
@@ -157,22 +165,33 @@ class _Output:
         self._sums.append((number, replace(partial, distribution=None, pixels=None)))
         if self._request.needs.distribution or self._request.needs.arrays:
             self._lists.append(partial)
+            self._waiting_bytes += _list_bytes(partial)
 
-    def settle(self, left: Ints) -> tuple[Partial, Ints]:
-        """Take out the pairs that are complete: answers with a partial and the pairs in it."""
-        needs = self._request.needs
+    def settle(self, left: Ints) -> list[tuple[Partial, Ints]]:
+        """Take out the pairs that are complete: partials and the pairs in each. Merging takes several times the memory of what is merged, so it goes
+        by blocks of pairs.
+        """
         sums = sorted(self._sums, key=lambda part: part[0])
         known = np.unique(np.concatenate([part.zones for _, part in sums])) if sums else np.empty(0, np.int64)
         complete, open_ = known[left[known] == 0], known[left[known] > 0]
-        light = replace(needs, distribution=False, arrays=False)
-        merged = merge_partials([_only(part, complete) for _, part in sums], light)
-        if self._lists:
-            lists = merge_partials(self._lists, needs)
-            merged = replace(merged, distribution=aligned(lists, merged.zones).distribution, pixels=aligned(lists, merged.zones).pixels)
-            self._lists = [aligned(lists, open_)] if len(open_) else []
+        blocks = 1 + self._waiting_bytes // BLOCK_BYTES
+        settled = [(self._merged([part for _, part in sums], pairs), pairs) for pairs in np.array_split(complete, blocks) if len(pairs)]
+        self._lists = [self._merged_lists(pairs) for pairs in np.array_split(open_, blocks) if len(pairs)] if self._lists else []
         self._sums = [(number, rest) for number, part in sums if len((rest := _only(part, open_)).zones)]
-        self._room = max(PENDING, 2 * len(self._sums))
-        return merged, complete
+        self._waiting_bytes = sum(map(_list_bytes, self._lists))
+        self._room, self._bytes_room = max(PENDING, 2 * len(self._sums)), max(PENDING_BYTES, 2 * self._waiting_bytes)
+        return settled
+
+    def _merged(self, sums: Sequence[Partial], pairs: Ints) -> Partial:
+        light = replace(self._request.needs, distribution=False, arrays=False)
+        merged = merge_partials([_only(part, pairs) for part in sums], light)
+        if not self._lists:
+            return merged
+        lists = aligned(self._merged_lists(pairs), merged.zones)
+        return replace(merged, distribution=lists.distribution, pixels=lists.pixels)
+
+    def _merged_lists(self, pairs: Ints) -> Partial:
+        return merge_partials([rest for part in self._lists if len((rest := _only(part, pairs)).zones)], self._request.needs)
 
     def finish(self, partial: Partial, pairs: Ints) -> None:
         """Complete pairs to rows of results."""
@@ -180,6 +199,13 @@ class _Output:
             return
         self.counted[partial.zones[partial.count > 0]] = True
         self.results.append((pairs, finish(partial, pairs, self._request.statistics)))
+
+
+def _list_bytes(partial: Partial) -> int:
+    """Bytes of what is long in a partial."""
+    found, pixels = partial.distribution, partial.pixels
+    distribution = 0 if found is None else found.values.nbytes + found.coverage.nbytes
+    return distribution + (0 if pixels is None else pixels.values.nbytes + pixels.coverage.nbytes + pixels.places.nbytes)
 
 
 def _only(partial: Partial, pairs: Ints) -> Partial:

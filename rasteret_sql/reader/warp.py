@@ -15,8 +15,10 @@ from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Ints
 from rasteret_sql.reader.levels import View, source_windows
 
-WARP_COPIES = 3
-"""Copies of a resampled band's pixels that exist at once: as read, as GDAL's file in memory, and what tells the valid ones."""
+_NUMBER_NBYTES = 4
+"""Of a pixel's number, by which the nearest one is found."""
+LARGE_PIXELS = 1 << 18
+"""Of an array that is worth a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,8 @@ class _Warp:
     """One band of a request that goes through the warper."""
 
     request: ViewRequest
+    number: int
+    """The request's position among all."""
     index: int
     band: Band
     source: BlockRequest
@@ -53,7 +57,8 @@ class _Warp:
         if values is None or self.found.errors:
             return
         request, view = self.request, self.request.view
-        source = Place(window_transform(self.band.grid, self.source.window), *values.shape, self.band.crs)
+        height, width = values.shape
+        source = Place(window_transform(self.band.grid, self.source.window), height, width, self.band.crs)
         target = Place(window_transform(view.grid, request.window), request.window.height, request.window.width, view.crs)
         self.found.values[0], self.found.valid[0] = resample(
             values, valid, _telling_nodata(self.band), source, target, view.resampling, view.scales(self.band)
@@ -63,16 +68,15 @@ class _Warp:
 def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
     """All blocks; every segment is fetched and decoded once."""
     copies = [_copied(request) for request in requests]
-    warps = [warp for request in requests for warp in _warps(request)]
+    warps = _warps(requests)
     read = read_blocks([*copies, *(warp.source for warp in warps)], query)
     blocks = read[: len(requests)]
     for warp, found in zip(warps, read[len(requests) :], strict=True):
         warp.found = found
-    for _ in query.engine.decoders.map(_Warp.run, warps):
+    for _ in query.engine.decoders.map(_run_all, _shares(warps)):
         pass
-    by_request = {id(request): block for request, block in zip(requests, blocks, strict=True)}
     for warp in warps:
-        block, values, valid = by_request[id(warp.request)], warp.found.values[0], warp.found.valid[0]
+        block, values, valid = blocks[warp.number], warp.found.values[0], warp.found.valid[0]
         block.errors += [error for error in warp.found.errors if error not in block.errors]
         if warp.found.errors or values is None:
             continue
@@ -87,8 +91,15 @@ def view_nbytes(view: View, windows: Windows) -> Ints:
     total = block_nbytes(view.bands, windows)
     for band in view.bands:
         if band is not None and not view.copies(band):
-            total = total + WARP_COPIES * block_nbytes([band], source_windows(view, band, windows))
+            sources = source_windows(view, band, windows)
+            worked = 2 * max(band.dtype.itemsize, _NUMBER_NBYTES)  # here and in GDAL's file
+            total = total + block_nbytes([band], sources) + worked * (_areas(sources) + _areas(windows))
     return total
+
+
+def _areas(windows: Windows) -> Ints:
+    areas: Ints = windows[:, 2] * windows[:, 3]
+    return areas
 
 
 def _copied(request: ViewRequest) -> BlockRequest:
@@ -97,18 +108,36 @@ def _copied(request: ViewRequest) -> BlockRequest:
     return BlockRequest(bands, request.grid, request.window, request.mask)
 
 
-def _warps(request: ViewRequest) -> list[_Warp]:
-    """The bands that are resampled and lie under the window."""
+def _warps(requests: Sequence[ViewRequest]) -> list[_Warp]:
+    """The bands that are resampled and lie under their window. Windows of one view are placed together."""
+    by_view: dict[int, list[int]] = {}
+    for number, request in enumerate(requests):
+        by_view.setdefault(id(request.view), []).append(number)
     found = []
-    window = np.array([[request.window.row, request.window.col, request.window.height, request.window.width]], dtype=np.int64)
-    for index, band in enumerate(request.bands):
-        if band is None or request.view.copies(band):
-            continue
-        row, col, height, width = source_windows(request.view, band, window)[0].tolist()
-        if height and width:
-            source = BlockRequest((band,), band.grid, Window(row, col, height, width), np.ones((height, width), bool))
-            found.append(_Warp(request, index, band, source))
+    for numbers in by_view.values():
+        view = requests[numbers[0]].view
+        windows = [requests[number].window for number in numbers]
+        table = np.array([(window.row, window.col, window.height, window.width) for window in windows], dtype=np.int64)
+        for index, band in enumerate(view.bands):
+            if band is None or view.copies(band):
+                continue
+            for number, (row, col, height, width) in zip(numbers, source_windows(view, band, table).tolist(), strict=True):
+                if height and width:
+                    source = BlockRequest((band,), band.grid, Window(row, col, height, width), np.ones((height, width), bool))
+                    found.append(_Warp(requests[number], number, index, band, source))
     return found
+
+
+def _shares(warps: Sequence[_Warp]) -> list[list[_Warp]]:
+    """What a thread does at once: a large array, or all small ones. Threads that call GDAL for a millisecond wait for each other most of it."""
+    small = [warp for warp in warps if max(warp.source.mask.size, warp.request.mask.size) < LARGE_PIXELS]
+    large = [[warp] for warp in warps if max(warp.source.mask.size, warp.request.mask.size) >= LARGE_PIXELS]
+    return [small, *large] if small else large
+
+
+def _run_all(warps: Sequence[_Warp]) -> None:
+    for warp in warps:
+        warp.run()
 
 
 def _fill(request: ViewRequest, block: Block) -> None:

@@ -8,12 +8,13 @@ finished, and its pixels forgotten, when its last chunk is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.grid import Grid
@@ -118,19 +119,32 @@ class ZoneReader:
             key = (crs, grid, leading.layout.tile_height, leading.layout.tile_width, zones.tobytes())
             if key not in grids:
                 projected, windows = self.shapes.on(crs, grid)
-                grids[key] = (ZoneGrid(projected[zones], windows[zones], grid, leading.layout, self.request.pixels), [])
+                grids[key] = (ZoneGrid(zones, projected[zones], windows[zones], grid, leading.layout, self.request.pixels), [])
             grids[key][1].append(number)
         chunks: list[_Chunk] = []
-        for zone_grid, members in grids.values():
-            for place in range(len(zone_grid.chunks)):
-                pixels = self.book.pixels(zone_grid, place)
-                if len(pixels.index):
-                    for number in members:
-                        mine = pairs[number][pixels.zones]
-                        tally.expect(mine)
-                        chunks.append(_Chunk(self, visits[number], zone_grid, place, mine, tally, len(chunks)))
+        for zone_grid, members, place in self._places(grids.values()):
+            pixels = self.book.pixels(zone_grid, place)
+            if len(pixels.index):
+                for number in members:
+                    mine = pairs[number][pixels.zones]
+                    tally.expect(mine)
+                    chunks.append(_Chunk(self, visits[number], zone_grid, place, mine, tally, len(chunks)))
         self._check_budget(chunks)
         return chunks
+
+    def _places(self, grids: Collection[tuple[ZoneGrid, list[int]]]) -> list[tuple[ZoneGrid, list[int], int]]:
+        """The places of all grids with the visits there, those of several grids sorted by where their zones lie: what belongs to one zone comes
+        together, so that few zones are open at once.
+        """
+        places = [(zone_grid, members, place) for zone_grid, members in grids for place in range(len(zone_grid.chunks))]
+        if len(grids) < 2:
+            return places
+        bounds = shapely.bounds(self.shapes.shapes)
+        x, y = (bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2
+        there = [(x[zones], y[zones]) for zone_grid, members, place in places for zones in (zone_grid.zones[zone_grid.members(place)],)]
+        height = float(np.median([np.ptp(ys) for _, ys in there])) or 1.0
+        order = sorted(range(len(places)), key=lambda i: (-round(float(there[i][1].mean()) / height), float(there[i][0].mean())))
+        return [places[i] for i in order]
 
     def _check_budget(self, chunks: Sequence[_Chunk]) -> None:
         segments: dict[Hashable, tuple[Band, list[int]]] = {}

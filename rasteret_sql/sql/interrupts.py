@@ -21,6 +21,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from types import FrameType
 from typing import Any, TypeAlias
@@ -67,7 +68,8 @@ def _on_sigint(number: int, frame: FrameType | None) -> None:
         known = list(_origins.items())
     for con, origin in known:
         if origin in _of_main_thread:
-            _interrupt(con)
+            with suppress(duckdb.Error):  # it is closed
+                _interrupt(con)
     for origin in ("", *_of_main_thread):
         interrupts.cancel(origin)
     signal.default_int_handler(number, frame)

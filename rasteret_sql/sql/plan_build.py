@@ -91,14 +91,35 @@ def stac_request(arguments: Arguments) -> Request:
     if not isinstance(place, str) or not place.strip():
         raise InvalidArgument(f"api := {shown(place)} is not valid; the URL of a STAC API or the URL or path of a catalog.json is")
     _name(arguments)
-    mapping = arguments.mapping("band_map", str)
-    if not mapping:
-        raise InvalidArgument("band_map is missing; give the asset of each band, such as {'B04': 'red', 'NIR': 'image[3]'}")
-    bands = parse_band_map(mapping, arguments.mapping("band_index_map", int))
+    bands = parse_band_map(_band_map(arguments), arguments.mapping("band_index_map", int))
     search = _search(arguments, arguments.name("collection", "the id of a collection in quotes"))
     if not (search.conditions.keys() - {"collection", "sort_by"}) and place.startswith(("http://", "https://")) and not place.endswith(".json"):
         raise InvalidArgument(f"{redact(place)} may hold millions of items: narrow the search with bbox, date_range, intersects, ids or max_items")
     return _request(arguments, place, search, bands, label=redact(place), every_band=True, url_rewrite=arguments.mapping("url_rewrite", str) or {})
+
+
+def items_request(arguments: Arguments) -> Request:
+    """What to build from items that are given; there is nothing to search."""
+    bands = parse_band_map(_band_map(arguments), arguments.mapping("band_index_map", int))
+    return {
+        "function": arguments.function,
+        "name": _name(arguments),
+        "bands": _as_lists(bands),
+        "url_rewrite": arguments.mapping("url_rewrite", str) or {},
+        "force": arguments.flag("force"),
+        "settings": asdict(arguments.settings),
+    }
+
+
+def _as_lists(bands: Sequence[BandRef]) -> list[list[str | int]]:
+    return [[ref.band, ref.key, ref.sample] for ref in bands]
+
+
+def _band_map(arguments: Arguments) -> dict[str, str]:
+    mapping = arguments.mapping("band_map", str)
+    if not mapping:
+        raise InvalidArgument("band_map is missing; give the asset of each band, such as {'B04': 'red', 'NIR': 'image[3]'}")
+    return mapping
 
 
 def plan_datasets(arguments: Arguments) -> str:
@@ -160,7 +181,7 @@ def _request(
         "name": _name(arguments),
         "place": place,
         "search": search.conditions,
-        "bands": [[ref.band, ref.key, ref.sample] for ref in bands],
+        "bands": _as_lists(bands),
         "label": label,
         "every_band": every_band,
         "url_rewrite": url_rewrite,

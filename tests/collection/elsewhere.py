@@ -7,7 +7,7 @@ import shutil
 import rasteret_sql
 from rasteret_sql.sample import data_dir, records
 
-COUNT = 50_000
+COUNT = 40_000
 HERE = (-72.3, 18.4, -72.1, 18.6)
 """Where the real scenes lie."""
 POINTS = "SELECT 'p' AS name, 'POINT(-72.205 18.520)' AS geom"
@@ -38,7 +38,7 @@ def many(con, name="scenes", count=COUNT):
     box = f"{{'xmin': {west}, 'ymin': {south}, 'xmax': {west} + 0.5, 'ymax': {south} + 0.5}}"
     offsets = "list_transform({0}_metadata.tile_offsets, lambda tile, place: (hash(i, place, '{0}') % 1000000000000)::BIGINT)"
     metadata = ", ".join(f"struct_update({band}_metadata, tile_offsets := {offsets.format(band)}) AS {band}_metadata" for band in ("R", "NIR"))
-    properties = ", array_to_string(list_transform(range(16), lambda part: md5(part || '-' || i)), '') AS properties"
+    properties = ", array_to_string(list_transform(range(8), lambda part: md5(part || '-' || i)), '') AS properties"
     con.execute(
         f"""CREATE TABLE many AS
         SELECT * EXCLUDE (i, year, month)

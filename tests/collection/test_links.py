@@ -25,7 +25,7 @@ from tests.servers.ranged import RangeServer
 BANDS = [f"A{index:02d}" for index in range(64)]
 PUBLIC = "https://data.source.coop/"
 TILES = {"nw": (500000.0, 1430000.0), "ne": (500640.0, 1430000.0), "far": (700000.0, 1600000.0)}
-YEARS = (2021, 2022, 2023)
+YEARS = (2021, 2022)
 
 
 def embeddings(seed):
@@ -216,6 +216,9 @@ def test_a_name_that_is_taken(con, workspace, tmp_path):
     con.register("tiles", records(str(data_dir()), "rgbn"))
     one(con, "FROM rasteret_build_from_table(tiles, name := 'mine', band_codes := ['R'])")
     assert "'mine' is the name of a collection built at" in refused(con, BUILD.format(box()))
+    one(con, BUILD.format(box()).replace("'mine'", "'other'"))
+    one(con, "FROM rasteret_build_from_table(tiles, name := 'other', band_codes := ['R'])")
+    assert not list(workspace.glob("*.link.json")), "a build takes the name over"
     (workspace / "torn.link.json").write_text("{")
     assert "torn.link.json is no link to a collection" in refused(con, "FROM rasteret_collection(torn)")
-    assert {row["name"] for row in rows(con, "FROM rasteret_collections()")} == {"mine", "torn"}
+    assert {row["name"] for row in rows(con, "FROM rasteret_collections()")} == {"mine", "other", "torn"}

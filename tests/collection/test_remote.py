@@ -174,6 +174,7 @@ def test_bad_places(con, served):
     (served.root / "folder").mkdir(exist_ok=True)
     (served.root / "text.parquet").write_text("no Parquet at all, but long enough to look at")
     (served.root / "PAR1.parquet").write_bytes(b"PAR1" + bytes(100) + b"\xff\xff\xff\x7fPAR1")
+    (served.root / "torn.parquet").write_bytes(b"PAR1" + b"\x99" * 500 + (400).to_bytes(4, "little") + b"PAR1")
     pq.write_table(pa.table({"id": [1]}), served.root / "other.parquet")
     (served.root / "broken").mkdir(exist_ok=True)
     (served.root / "broken" / MANIFEST).write_text("[]")
@@ -191,6 +192,8 @@ def test_bad_places(con, served):
     for name, said in expected.items():
         where = served.url(name)
         assert refused(con, f"FROM rasteret_collection('{where}?sig=hush')") == f"rasteret_collection: {said.format(where)}", name
+    for torn in (served.url("torn.parquet"), str(served.root / "torn.parquet")):
+        assert refused(con, f"FROM rasteret_collection('{torn}')").startswith(f"rasteret_collection: {torn} is no collection: Couldn't deserialize")
     assert "cannot be reached" in refused(con, "FROM rasteret_collection('http://127.0.0.1:9/x.parquet')")
 
 

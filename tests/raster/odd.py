@@ -48,9 +48,7 @@ def pixels(odd: Odd) -> np.ndarray:
     planes = np.stack([np.sin(cols / 9 + band) + np.cos(rows / 7 - band) + rng.normal(scale=0.05, size=rows.shape) for band in range(odd.bands)])
     planes = (np.clip((planes + 2.2) / 4.4, 0, 1) * odd.top).astype(odd.dtype)
     planes[:, 5:9, 5:20] = 0
-    if odd.nodata is not None and np.dtype(odd.dtype).kind == "f":
-        planes[:, 12:30, 40:60] = odd.nodata
-    elif odd.nodata is not None and 0 <= odd.nodata <= odd.top:
+    if odd.nodata is not None and (np.dtype(odd.dtype).kind == "f" or 0 <= odd.nodata <= odd.top):
         planes[:, 12:30, 40:60] = odd.nodata
     if odd.alpha:
         planes[-1] = np.where((rows + cols) % 7 < 2, 0, np.where((rows + cols) % 7 == 3, 1, odd.top))
@@ -108,6 +106,23 @@ def two_pages(odd: Odd, path: Path) -> None:
     with tifffile.TiffWriter(path, append=True) as tif:
         tif.write(np.full((odd.height, odd.width), 7, odd.dtype), metadata=None)
         tif.write(np.full((odd.height // 2, odd.width // 2), 9, odd.dtype), subfiletype=1, metadata=None)
+
+
+def with_page(kind: int, *, eight_bits: bool = True, smaller: int = 0, pages_before: int = 0) -> Callable[[Odd, Path], None]:
+    """A mask in a directory whose NewSubfileType is ``kind``; perhaps not of the image's size, perhaps behind another image."""
+
+    def make(odd: Odd, path: Path) -> None:
+        rows, cols = np.mgrid[: odd.height - smaller, : odd.width]
+        mask = (rows * 3 + cols * 5) % 11 > 3
+        write_tifffile(path, pixels(odd), **odd.options)
+        with tifffile.TiffWriter(path, append=True) as tif:
+            for _ in range(pages_before):
+                tif.write(np.full((odd.height, odd.width), 9, "uint8"), subfiletype=2, metadata=None)
+            tif.write(mask.astype("uint8") * 255 if eight_bits else mask, subfiletype=1, metadata=None)
+        with tifffile.TiffFile(path, mode="r+") as tif:
+            tif.pages[-1].tags[254].overwrite(kind)
+
+    return make
 
 
 def as_old_int8(odd: Odd, path: Path) -> None:
@@ -193,6 +208,18 @@ ODD = [
     Odd("mask strips", "uint16", 3, 60000, {"interleave": "band", "blockysize": 3}, mask=True),
     Odd("mask and nodata", mask=True, nodata=7, options={"compress": "LZW", **TILED}),
     Odd("mask big-endian", "float32", mask=True, options={"ENDIANNESS": "BIG", "BIGTIFF": "YES"}),
+    Odd("mask of 8 bits", mask=True, make=with_page(4)),
+    Odd("mask of 1 bit", mask=True, make=with_page(4, eight_bits=False)),
+    Odd("mask of another size", make=with_page(4, smaller=1)),
+    Odd("mask called reduced", make=with_page(5)),
+    Odd("mask behind a page", mask=True, make=with_page(4, pages_before=1)),
+    Odd("alpha last of three extras", bands=4, alpha=True, make=by_tifffile, options={"photometric": "minisblack", "extrasamples": [0, 0, 2]}),
+    Odd("alpha first of three extras", bands=4, alpha=True, make=by_tifffile, options={"photometric": "minisblack", "extrasamples": [2, 0, 0]}),
+    Odd("alpha of a palette", bands=2, top=15, alpha=True, options={"photometric": "PALETTE", "ALPHA": "YES"}),
+    Odd("alpha of nbits 2", bands=2, top=3, alpha=True, options={"NBITS": 2, "ALPHA": "YES"}),
+    Odd("alpha of nbits 12", "uint16", 4, 4095, {"NBITS": 12, "ALPHA": "YES", **_RGB}, alpha=True),
+    Odd("jpeg nodata", nodata=0, options={"compress": "JPEG"}),
+    Odd("turned round", make=lambda odd, path: write_tifffile(path, pixels(odd), tags=((274, "H", 1, 3, True),))),
     Odd("cog", make=as_cog, options={"BLOCKSIZE": 128}),
     Odd("cog jpeg mask", bands=3, mask=True, make=as_cog, options={"BLOCKSIZE": 128, "COMPRESS": "JPEG"}),
     Odd("cog webp alpha", bands=4, alpha=True, make=as_cog, options={"BLOCKSIZE": 128, "COMPRESS": "WEBP"}),

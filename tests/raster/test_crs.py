@@ -23,6 +23,8 @@ from rasteret_sql.raster.crs import (
     transform_bounds,
     transform_geometries,
     transform_points,
+    turned_onto,
+    within_world,
 )
 from rasteret_sql.raster.grid import Grid
 
@@ -209,9 +211,34 @@ def test_geometries_across_the_antimeridian_are_split_there():
         np.testing.assert_array_equal(shapely.contains(shape, points), shapely.contains(original, here))
 
 
-def test_a_polygon_around_a_pole_has_no_place_on_a_geographic_grid():
-    (moved,) = transform_geometries(np.array([shapely.box(-1e5, -1e5, 1e5, 1e5)], dtype=object), "EPSG:3413", CRS84)
-    assert moved is None
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 90.0), ("EPSG:3031", -90.0)])
+def test_a_polygon_around_a_pole_is_closed_along_it(crs, pole):
+    """A square around the pole, the same with a hole around the pole, one beside a second that is not around it; points are the judge."""
+    square, small = shapely.box(-1e6, -1.2e6, 1.1e6, 1e6), shapely.box(-2e5, -2e5, 2.5e5, 2e5)
+    shapes = [square, square.difference(small), shapely.MultiPolygon([small, shapely.box(-9e5, -1e5, -7e5, 1e5)])]
+    moved = transform_geometries(np.array(shapes, dtype=object), crs, CRS84)
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(-1.5e6, 1.5e6, (2, 4000))
+    lon, lat = pyproj_xy(x, y, crs, CRS84)
+    for shape, original in zip(moved, shapes, strict=True):
+        assert shapely.is_valid(shape)
+        np.testing.assert_array_equal(shapely.contains_xy(shape, lon, lat), shapely.contains_xy(original, x, y))
+    assert pole in shapely.bounds(moved[0])
+    assert pole not in shapely.bounds(moved[1])
+
+
+def test_geometries_beyond_the_world_come_back_into_it():
+    shapes = np.array([shapely.box(170, 0, 190, 10), shapely.Point(181, 5), shapely.box(-1, 0, 1, 1), None], dtype=object)
+    inside = within_world(shapes, CRS84)
+    assert shapely.equals(inside[0], shapely.union(shapely.box(170, 0, 180, 10), shapely.box(-180, 0, -170, 10)))
+    assert inside[1] == shapely.Point(-179, 5)
+    assert (inside[2], inside[3]) == (shapes[2], None)
+    assert within_world(shapes[2:], CRS84) is not None
+    assert within_world(shapes, "EPSG:3857") is shapes
+    far = turned_onto(inside[:3], CRS84, Grid((1.0, 0.0, 0.0, 0.0, -1.0, 90.0), 360, 180))
+    assert shapely.equals(far[0], shapely.box(170, 0, 190, 10))
+    assert far[1] == shapely.Point(181, 5)
+    assert shapely.equals(far[2], shapely.union(shapely.box(0, 0, 1, 1), shapely.box(359, 0, 360, 1)))
 
 
 # -- boxes and footprints -----------------------------------------------------------------------------------------------------

@@ -249,11 +249,13 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, {"GEOTIFF_VERSION": "1.1"}, {"GEOTIFF_KEYS_FLAVOR": "ESRI_PE"}], ids=["1.0", "1.1", "esri"])
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_are_what_gdal_takes_them_for(tmp_path, name, options):
-    if (name, options.get("GEOTIFF_KEYS_FLAVOR")) == ("oblique Mercator B", "ESRI_PE"):
-        pytest.skip("Esri's WKT has no rectified grid angle: GDAL itself reads back another CRS")
+FLAVOURS = {"1.0": {}, "1.1": {"GEOTIFF_VERSION": "1.1"}, "esri": {"GEOTIFF_KEYS_FLAVOR": "ESRI_PE"}}
+SEVERAL = ("transverse Mercator in feet", "Lambert 2SP", "Albers", "Mollweide", "Paris", "compound")
+
+
+@pytest.mark.parametrize(("name", "flavour"), [*((name, "1.0") for name in METHODS), *((name, f) for name in SEVERAL for f in ("1.1", "esri"))])
+def test_methods_are_what_gdal_takes_them_for(tmp_path, name, flavour):
+    options = FLAVOURS[flavour]
     path = tmp_path / "a.tif"
     source = pyproj.CRS.from_user_input(METHODS[name])
     profile = {"driver": "GTiff", "width": 3, "height": 2, "count": 1, "dtype": "uint8", "transform": Affine(0.1, 0, 10, 0, -0.1, 50)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import pytest
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
@@ -100,7 +99,7 @@ class Watched(Mapping):
 def test_every_argument_is_handled(function, tmp_path):
     """Each named argument is looked at by the planner of its function."""
     tiff = write(tmp_path / "a.tif")
-    given = {"collection": str(tiff), "points": "p", "geometries": "p", "records": "r", "name": "c"}
+    given = {"collection": str(tiff), "points": "p", "geometries": "p", "records": "r", "name": "c", "path": str(tmp_path / "out")}
     given |= {"dataset": "pc/nasadem", "api": "https://example.com/v1", "bbox": [1.0, 2.0, 3.0, 4.0], "band_map": {"R": "red"}}
     watched = Watched({name: given[name] for name in (*function.positional, *function.named) if name in given})
     text = planner.PLANNERS[function.name](Arguments(function.name, watched, Settings(workspace=str(tmp_path))))
@@ -128,7 +127,7 @@ def test_settings_are_those_of_the_catalogue(con, monkeypatch):
     for name in FIELDS:
         monkeypatch.delenv(f"RASTERET_{name.upper()}", raising=False)
     found = {row["name"]: row for row in rows(con, "FROM rasteret_settings()")}
-    assert {name: row["value"] for name, row in found.items()} == {f"rasteret_{name}": str(value) for name, value in asdict(Settings()).items()}
+    assert {name: row["value"] for name, row in found.items()} == {f"rasteret_{name}": str(getattr(Settings(), name)) for name in FIELDS}
     assert all(row["value"] == row["default"] and row["help"] for row in found.values())
 
 

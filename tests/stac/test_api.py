@@ -10,6 +10,7 @@ import pystac_client
 import pytest
 import shapely
 
+import rasteret_sql
 from tests.collection.asking import one, refused, rows
 
 BANDS = "band_map := {'B04': 'red'}"
@@ -222,3 +223,12 @@ def test_what_is_no_api(con, pgstac, path, said):
 )
 def test_a_place_that_cannot_be(con, api, said):
     assert re.fullmatch(f"(rasteret_build_from_stac: )?{said}", refusal(con, api, "max_items := 1"))
+
+
+def test_a_search_by_pystac_client_is_built_from(pgstac, workspace):
+    """Page by page, as the search is taken."""
+    search = pystac_client.Client.open(pgstac).search(collections=["sentinel-2-l2a"], limit=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = rasteret_sql.build_from_items(search, name="given", band_map={"B04": "red"}, workspace=workspace, settings={"progress": False})
+    assert report.records == len(list(search.items_as_dicts())) > 2

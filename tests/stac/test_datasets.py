@@ -232,8 +232,8 @@ def test_descriptors_are_well_formed(dataset: Dataset):
         ("'pc/nasadem', name := 'x', bbox := [1, 2, 3, 4], max_items := 0", r"max_items := 0 is not valid; a whole number from 1 is"),
         ("'pc/nasadem', name := 'a/b', bbox := [1, 2, 3, 4]", r"'a/b' is no collection name; .*"),
         (
-            "'aef/v1-annual', name := 'x', bbox := [1, 2, 3, 4], date_range := '2022'",
-            r"aef/v1-annual is a collection built already, at s3://.*/data; opening collections on object storage is not available yet",
+            "'aef/v1-annual', name := 'x', bbox := [1, 2, 3, 4], date_range := '2022', query := {'a': {'lt': 1}}",
+            r"aef/v1-annual is a collection built already: query does not apply to it; bbox and date_range do, and WHERE afterwards",
         ),
     ],
 )

@@ -64,12 +64,12 @@ def test_a_built_collection_is_read_by_its_new_name(con, workspace, tmp_path, ca
     register_local("built", tmp_path / "somewhere", workspace=str(workspace))
     assert one(con, "SELECT id FROM rasteret_collection('local/built')") == {"id": "i"}
     assert refused(con, "FROM rasteret_collection('local/bilt')").startswith("rasteret_collection: no collection 'local/bilt'")
-    assert refused(con, "FROM rasteret_build('local/built', name := 'x')") == (
-        "rasteret_build: local/built is a collection built already: read it by this name, as in FROM rasteret_collection('local/built')"
-    )
-    register_local("cloud", "s3://bucket/collection?token=hush", workspace=str(workspace))
-    said = refused(con, "FROM rasteret_build('local/cloud', name := 'x')")
-    assert said.endswith("at s3://bucket/collection; opening collections on object storage is not available yet")
+    linked = one(con, "FROM rasteret_build('local/built', name := 'again')")
+    assert (linked["path"], linked["records"]) == (str(tmp_path / "somewhere"), 1)
+    register_local("cloud", "http://127.0.0.1:9/collection.parquet?token=hush", workspace=str(workspace))
+    said = refused(con, "FROM rasteret_build('local/cloud', name := 'y')")
+    assert said.startswith("rasteret_build: http://127.0.0.1:9/collection.parquet: the server cannot be reached")
+    assert "hush" not in said
     assert "hush" not in str(rows(con, "FROM rasteret_datasets()"))
 
 

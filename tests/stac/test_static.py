@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import pystac
 import pytest
 
+import rasteret_sql
+from rasteret_sql.errors import RasteretError
 from tests.collection.asking import one, refused, rows
 from tests.collection.tiffs import value_by_rasterio, write
 from tests.servers.answering import AnsweringServer, Reply
@@ -218,3 +220,39 @@ def test_catalogues_in_a_circle(con, tmp_path):
     for name in ("catalog", "b"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"type": "Catalog", "stac_version": "1.0.0", "id": name, "links": links}))
     assert refusal(con, tmp_path, collection="NULL").startswith("no items found at ")
+
+
+@pytest.mark.parametrize("form", ["items", "dicts", "feature collection", "generator"])
+def test_items_that_are_found_already(con, workspace, folder, form):
+    """pystac items and their dicts, read from a local catalogue, whose files may be local."""
+    found = list(pystac.Catalog.from_file(str(folder / "catalog.json")).get_items(recursive=True))
+    dicts = [item.to_dict(transform_hrefs=False) for item in found]
+    items = {"items": found, "dicts": dicts, "feature collection": {"type": "FeatureCollection", "features": dicts}, "generator": iter(found)}[form]
+    report = rasteret_sql.build_from_items(items, name="given", band_map={"red": "red"}, workspace=workspace, settings={"progress": False})
+    assert (report.records, report.failed, report.bands) == (7, 0, ["red"])
+    ((href,),) = con.execute("SELECT assets.red.href FROM rasteret_collection('given') WHERE id = 'scenes-3'").fetchall()
+    lon, lat, value = value_by_rasterio(href, 1, 5, 9)
+    con.execute(f"CREATE TEMP TABLE place AS SELECT {lon} AS x, {lat} AS y").fetchall()
+    sampled = "SELECT red FROM rasteret_sample('given', 'place', x := 'x', y := 'y') WHERE record_id = 'scenes-3'"
+    assert con.execute(sampled).fetchall() == [(value,)]
+
+
+@pytest.mark.parametrize(
+    ("items", "said"), [([], "no items"), (5, "items are a pystac-client search"), ("x", "items are"), ([{"a": 1}], "has no id")]
+)
+def test_what_are_no_items(workspace, items, said):
+    with pytest.raises(RasteretError, match=said):
+        rasteret_sql.build_from_items(items, name="given", band_map={"red": "red"}, workspace=workspace, settings={"progress": False})
+
+
+def test_items_from_elsewhere_name_no_local_files(workspace, folder):
+    item = {
+        "type": "Feature",
+        "id": "a",
+        "bbox": [10, 47, 10.1, 47.1],
+        "properties": {"datetime": "2024-01-01T00:00:00Z"},
+        "links": [{"rel": "self", "href": "https://example.invalid/a.json"}],
+        "assets": {"red": {"href": next(folder.rglob("*.tif")).as_uri(), "type": "image/tiff"}},
+    }
+    with pytest.raises(RasteretError, match="remote"):
+        rasteret_sql.build_from_items([item], name="given", band_map={"red": "red"}, workspace=workspace, settings={"progress": False})

@@ -1,0 +1,1 @@
+"""Every fault of a server with every operation."""
