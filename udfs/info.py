@@ -121,10 +121,11 @@ _WANTED = ("dtype", "nodata", "transform", "tile_width", "tile_height", "compres
 
 
 def _add_bands(found: dict[str, dict[str, Any]], parquet: pq.ParquetFile, group: int) -> None:
-    available = {column.path for column in (parquet.schema.column(i) for i in range(len(parquet.schema)))}
+    paths = [parquet.schema.column(i).path for i in range(len(parquet.schema))]
+    available = {path[:end] for path in paths for end in (*(i for i, mark in enumerate(path) if mark == "."), len(path))}
     for name, seen in found.items():
         prefix = metadata_column(name)
-        wanted = [f"{prefix}.{part}" for part in _WANTED if any(path.startswith(f"{prefix}.{part}") for path in available)]
+        wanted = [f"{prefix}.{part}" for part in _WANTED if f"{prefix}.{part}" in available]
         table = parquet.read_row_group(group, columns=[*wanted, "proj:epsg"])
         for row, epsg in zip(table[prefix].to_pylist(), table["proj:epsg"].to_pylist(), strict=True):
             if row is None or row["dtype"] is None:

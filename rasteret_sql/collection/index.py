@@ -13,7 +13,7 @@ import shapely
 from rasteret_sql.collection.nested import nested_array
 from rasteret_sql.collection.schema import ASSET, BAND_METADATA, BBOX, CONTRACT, METADATA_SUFFIX, metadata_column, metadata_row
 from rasteret_sql.collection.source import AssetTable, Declared
-from rasteret_sql.errors import InvalidArgument, RasteretError, redact
+from rasteret_sql.errors import InvalidArgument, RasteretError, UnsupportedRaster, redact
 from rasteret_sql.raster.footprints import Frame, raster_footprints
 from rasteret_sql.raster.header import Affine
 from rasteret_sql.reader.headers import FileHeader
@@ -21,6 +21,8 @@ from rasteret_sql.storage.hrefs import resolve_href
 
 FAILURES = pa.schema([("id", pa.string()), ("band", pa.string()), ("href", pa.string()), ("error", pa.string()), ("failed_at", pa.timestamp("us"))])
 Answers = Mapping[str, FileHeader | RasteretError]
+MAX_BANDS = 2048
+"""Samples of a file that become bands without being named; hyperspectral images have some hundreds."""
 KnownAssets = Mapping[tuple[int, str], dict[str, Any]]
 """(record, band) → the band's metadata as an earlier build wrote it."""
 
@@ -62,6 +64,7 @@ class _Parts:
 def index_records(assets: AssetTable, answers: Answers, known: KnownAssets | None = None) -> Indexed:
     """Rows of the records that have at least one readable file. ``answers`` holds every href that is not among the ``known``."""
     if assets.every_sample:
+        answers = {href: _with_few_samples(href, answer) for href, answer in answers.items()}
         assets = _every_sample(assets, answers)
     failures: list[dict[str, Any]] = []
     found = [_one_record(row, assets, answers, known or {}, failures) for row in range(len(assets.ids))]
@@ -200,6 +203,16 @@ def _kinds(epsg: Sequence[int | None], polygons: Sequence[Any], found: Sequence[
         Kind(code, name, tuple((band, metadata["dtype"]) for band, (_, _, metadata) in parts.assets.items()))
         for code, name, parts in zip(epsg, types, found, strict=True)
     ]
+
+
+def _with_few_samples(href: str, answer: FileHeader | RasteretError) -> FileHeader | RasteretError:
+    """Each sample becomes a column with a tile table: a header that claims tens of thousands would fill the memory."""
+    if isinstance(answer, FileHeader) and answer.header.samples_per_pixel > MAX_BANDS:
+        claimed = answer.header.samples_per_pixel
+        return UnsupportedRaster(
+            f"{redact(href)}: has {claimed:,} samples per pixel; at most {MAX_BANDS:,} become bands; name those you need (band_index_map)"
+        )
+    return answer
 
 
 def _every_sample(assets: AssetTable, answers: Answers) -> AssetTable:

@@ -192,7 +192,7 @@ class MetadataReader:
 
     _SCALARS = ("image_width", "image_height", "tile_width", "tile_height", "dtype", "predictor", "compression", "nodata")
     _OPTIONAL = ("samples_per_pixel", "planar_configuration", "byte_order", "tiled", "bits", "lerc_compression", "scale", "offset")
-    _EXTRA = ("crs", "etag", "file_size", "photometric", "extra_samples", "fill_order", "jpeg_tables", "alpha")
+    _EXTRA = ("crs", "etag", "file_size", "photometric", "fill_order", "jpeg_tables", "alpha")
 
     def __init__(self, band: str, column: pa.StructArray, *, overviews: bool = False) -> None:
         """``overviews``: are the bands to have theirs?"""
@@ -202,11 +202,11 @@ class MetadataReader:
         if missing := [name for name in (*self._SCALARS, "transform", "tile_offsets", "tile_byte_counts") if name not in fields]:
             raise InvalidRaster(f"{metadata_column(band)} is no band metadata: it lacks {listing(missing)}")
         self._lists = {name: column.field(fields[name]).to_pylist() for name in (*self._SCALARS, "transform")}
-        for name in (*self._OPTIONAL, *self._EXTRA):
+        self._says_alpha = "alpha" in fields
+        for name in (*self._OPTIONAL, *self._EXTRA, *(() if self._says_alpha else ("extra_samples",))):
             self._lists[name] = column.field(fields[name]).to_pylist() if name in fields else [None] * len(column)
         self._offsets = _ListView(column.field(fields["tile_offsets"]))
         self._counts = _ListView(column.field(fields["tile_byte_counts"]))
-        self._says_alpha = "alpha" in fields
         self._masks, self._alphas = (_Levels(column.field(fields[name])) if name in fields else None for name in ("masks", "alpha_levels"))
         self._overviews = _Levels(column.field(fields["overviews"])) if overviews and "overviews" in fields else None
 
@@ -241,7 +241,7 @@ class MetadataReader:
 
     def _masked(self, band: Band, row: int, values: dict[str, Any]) -> Band:
         """The band, or an overview of it, with the mask of its size."""
-        internal = self._masks.find(row, band.level, _mask_layout(band.layout)) if self._masks else None
+        internal = self._masks.find(row, band.level, _mask_layout(band.layout)) if self._masks and self._masks.count(row) else None
         return masked_band(band, internal, self._alpha(row, values, band.level))
 
     def _alpha(self, row: int, values: dict[str, Any], level: Level) -> tuple[int, Level] | None:
@@ -287,12 +287,16 @@ class _Levels:
     _LATER: Mapping[str, Any] = {"lerc_compression": 0, "jpeg_tables": b"", "ycbcr": False, "fill_order": 1}
 
     def __init__(self, column: pa.ListArray) -> None:
-        self._bounds = column.offsets.to_numpy()
+        self._bounds: list[int] = column.offsets.to_pylist()
         self._column = column.values
         self._scalars: dict[str, list[Any] | None] = {}
         if len(self._column):
             self._fields = {self._column.type.field(i).name for i in range(self._column.type.num_fields)}
             self._offsets, self._counts = (_ListView(self._column.field(name)) for name in ("tile_offsets", "tile_byte_counts"))
+
+    def count(self, row: int) -> int:
+        """Levels of a row."""
+        return self._bounds[row + 1] - self._bounds[row]
 
     def find(self, row: int, like: Level, layout: Layout) -> Level | None:
         """The level of a row that is as large as ``like``; ``layout`` has what a level's row does not say."""

@@ -128,6 +128,4 @@ def _is_usual(epsg: int) -> bool:
 def _resolved(items: tuple[tuple[int, int | str | tuple[float, ...]], ...], is_geographic: bool) -> tuple[int | None, str | None]:
     from rasteret_sql.raster import projections  # noqa: PLC0415 - pyproj takes 50 ms and opens the PROJ database, which most files do not need
 
-    keys = dict(items)
-    crs = projections.geographic(keys) if is_geographic else projections.projected(keys)
-    return (None, None) if crs is None else projections.code_and_text(crs)
+    return projections.resolve(dict(items), is_geographic=is_geographic)

@@ -38,14 +38,25 @@ _END_OF_IMAGE = b"\xff\xd9"
 
 def decode_image(data: Stored, layout: Layout, rows: int, sample: int | None, empty: Allocate) -> Pixels:
     """Pixels of the leading ``rows``: (rows, width, samples), or (rows, width) of one sample. RuntimeError or ValueError where data are corrupt."""
-    height = _height(data, layout, rows)
-    width, samples = layout.tile_width, layout.segment_samples
-    shape = (height, width, samples) if samples > 1 else (height, width)
-    pixels = empty(shape, np.dtype(layout.dtype))
-    _decoder(layout)(data, layout, pixels)
-    if sample is not None and samples > 1:
+    known = _height(data, layout, rows)
+    if known is None and not layout.tiled and rows < layout.tile_height:
+        try:
+            pixels = _decoded(data, layout, rows, empty)
+        except ValueError:  # the last strip of a file, stored as high as the others
+            pixels = _decoded(data, layout, layout.tile_height, empty)
+    else:
+        pixels = _decoded(data, layout, known or layout.tile_height, empty)
+    if sample is not None and layout.segment_samples > 1:
         return np.ascontiguousarray(pixels[:rows, :, sample])
     return pixels[:rows]
+
+
+def _decoded(data: Stored, layout: Layout, height: int, empty: Allocate) -> Pixels:
+    """The image, which must be so high; ValueError where it is not."""
+    width, samples = layout.tile_width, layout.segment_samples
+    pixels = empty((height, width, samples) if samples > 1 else (height, width), np.dtype(layout.dtype))
+    _decoder(layout)(data, layout, pixels)
+    return pixels
 
 
 def image_reason(layout: Layout) -> str | None:
@@ -62,11 +73,14 @@ def image_reason(layout: Layout) -> str | None:
     return None
 
 
-def _height(data: Stored, layout: Layout, rows: int) -> int:
-    """Height of the image in ``data``, which must be the segment's: only the last strip of a file may be as low as the rows that are in it."""
+def _height(data: Stored, layout: Layout, rows: int) -> int | None:
+    """Height of the image in ``data``, which must be the segment's: only the last strip of a file may be as low as the rows that are in it.
+
+    None where the decoder compares the size itself before it makes pixels.
+    """
     found = _jpeg_size(data, layout) if layout.compression == tags.JPEG else _jpeg_2000_size(data) if layout.compression in tags.JPEG_2000 else None
     if found is None:
-        return layout.tile_height if layout.tiled else rows
+        return None
     width, height = found
     if width != layout.tile_width or not rows <= height <= layout.tile_height or (layout.tiled and height != layout.tile_height):
         raise InvalidRaster(

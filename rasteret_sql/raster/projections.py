@@ -14,7 +14,7 @@ from typing import Any
 
 import pyproj
 from pyproj.crs import CoordinateOperation, Datum, Ellipsoid, PrimeMeridian  # type: ignore[attr-defined]  # public, but not in its __all__
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 GeoKeys = Mapping[int, int | str | tuple[float, ...]]
 
@@ -84,6 +84,8 @@ class Key(IntEnum):
     RECTIFIED_GRID_ANGLE = 3096
 
 
+MAX_NAME = 500
+"""Letters of a citation that are kept."""
 ANGLE, LENGTH, SCALE = "angle", "length", "scale"
 
 
@@ -177,14 +179,20 @@ _POLAR_B = (
 )
 
 
-def code_and_text(crs: pyproj.CRS) -> tuple[int | None, str]:
-    """``(EPSG code, "EPSG:n")``, or ``(None, WKT2)`` where no code says it.
+def resolve(keys: GeoKeys, *, is_geographic: bool) -> tuple[int | None, str | None]:
+    """``(EPSG code, "EPSG:n")``, or ``(None, WKT2)`` where no code says it, or ``(None, None)`` where PROJ makes no CRS of the keys.
 
     A code that PROJ finds likely counts only if its CRS is the same: an ellipsoid without a datum is not the datum that has that ellipsoid.
     """
-    epsg = crs.to_epsg(min_confidence=_EQUIVALENT)
-    if epsg is None or not pyproj.CRS.from_epsg(epsg).equals(crs, ignore_axis_order=True):
-        return None, crs.to_wkt()
+    try:
+        crs = geographic(keys) if is_geographic else projected(keys)
+        if crs is None:
+            return None, None
+        epsg = crs.to_epsg(min_confidence=_EQUIVALENT)
+        if epsg is None or not pyproj.CRS.from_epsg(epsg).equals(crs, ignore_axis_order=True):
+            return None, crs.to_wkt()
+    except (CRSError, ProjError):
+        return None, None
     return epsg, f"EPSG:{epsg}"
 
 
@@ -205,13 +213,10 @@ def geographic(keys: GeoKeys) -> pyproj.CRS | None:
 
 def projected(keys: GeoKeys) -> pyproj.CRS | None:
     """The projected CRS that keys name, or spell out."""
-    name = next((text for key in (Key.PCS_CITATION, Key.CITATION) if isinstance(text := keys.get(key), str) and text.strip()), "unknown")
+    name = next((text for key in (Key.PCS_CITATION, Key.CITATION) if (text := _text(keys, key))), "unknown")
     code = _code(keys, Key.PROJECTED)
     if code is not None:
-        try:
-            crs = horizontal(pyproj.CRS.from_epsg(code))
-        except CRSError:
-            return None
+        crs = horizontal(pyproj.CRS.from_epsg(code))
         return crs if crs is None or crs.is_geographic or _is_unit_of(crs, keys) else with_unit(crs, keys)
     if (crs := _from_citation(keys)) is not None:
         return crs
@@ -243,10 +248,7 @@ def _is_unit_of(crs: pyproj.CRS, keys: GeoKeys) -> bool:
 def geographic_crs(keys: GeoKeys, code: int | None) -> pyproj.CRS | None:
     """The geographic CRS by its code, or by datum, ellipsoid and prime meridian; None where the keys lack them."""
     if code is not None:
-        try:
-            crs = horizontal(pyproj.CRS.from_epsg(code))
-        except CRSError:
-            return None
+        crs = horizontal(pyproj.CRS.from_epsg(code))
         return crs if crs is None or crs.is_geographic else None
     datum = _datum(keys)
     name, radians = _unit(keys, Key.ANGULAR_UNITS, Key.ANGULAR_UNIT_SIZE, _ANGULAR, _DEGREE)
@@ -256,10 +258,7 @@ def geographic_crs(keys: GeoKeys, code: int | None) -> pyproj.CRS | None:
     axes = [("Geodetic latitude", "Lat", "north"), ("Geodetic longitude", "Lon", "east")]
     system = {"subtype": "ellipsoidal", "axis": [{"name": a, "abbreviation": b, "direction": c, "unit": unit} for a, b, c in axes]}
     kind = "datum_ensemble" if datum["type"] == "DatumEnsemble" else "datum"
-    try:
-        return pyproj.CRS.from_json_dict({"type": "GeographicCRS", "name": _name(keys), kind: datum, "coordinate_system": system})
-    except CRSError:
-        return None
+    return pyproj.CRS.from_json_dict({"type": "GeographicCRS", "name": _name(keys), kind: datum, "coordinate_system": system})
 
 
 def projected_crs(keys: GeoKeys, base: pyproj.CRS, name: str) -> pyproj.CRS | None:
@@ -308,17 +307,13 @@ def with_unit(crs: pyproj.CRS, keys: GeoKeys) -> pyproj.CRS | None:
 
 def by_conversion(base: pyproj.CRS, conversion: int, keys: GeoKeys, name: str) -> pyproj.CRS | None:
     """A projected CRS by the EPSG code of its conversion (``UTM zone 32N``) on a geographic one."""
-    try:
-        operation = CoordinateOperation.from_epsg(conversion)
-        if operation.type_name != "Conversion":
-            return None
-        crs = pyproj.crs.ProjectedCRS(operation, geodetic_crs=base, name=name)
-    except CRSError:
+    operation = CoordinateOperation.from_epsg(conversion)
+    if operation.type_name != "Conversion":
         return None
-    return with_unit(crs, keys)
+    return with_unit(pyproj.crs.ProjectedCRS(operation, geodetic_crs=base, name=name), keys)
 
 
-def _on(base: pyproj.CRS, name: str, conversion: Mapping[str, Any], unit: object, keys: GeoKeys) -> pyproj.CRS | None:
+def _on(base: pyproj.CRS, name: str, conversion: Mapping[str, Any], unit: object, keys: GeoKeys) -> pyproj.CRS:
     axes = [("Easting", "E", "east"), ("Northing", "N", "north")]
     described: dict[str, Any] = {
         "type": "ProjectedCRS",
@@ -327,10 +322,7 @@ def _on(base: pyproj.CRS, name: str, conversion: Mapping[str, Any], unit: object
         "conversion": dict(conversion),
         "coordinate_system": {"subtype": "Cartesian", "axis": [{"name": a, "abbreviation": b, "direction": c, "unit": unit} for a, b, c in axes]},
     }
-    try:
-        return bound(pyproj.CRS.from_json_dict(described), keys)
-    except CRSError:
-        return None
+    return bound(pyproj.CRS.from_json_dict(described), keys)
 
 
 def bound(crs: pyproj.CRS, keys: GeoKeys) -> pyproj.CRS:
@@ -348,16 +340,13 @@ def _datum(keys: GeoKeys) -> dict[str, Any] | None:
     """A datum by its code, else an unnamed one by ellipsoid and prime meridian, in PROJJSON."""
     code = _code(keys, Key.DATUM)
     meridian = _prime_meridian(keys)
-    try:
-        if code is not None:
-            known: dict[str, Any] = Datum.from_epsg(code).to_json_dict()
-            if meridian is None:
-                return known
-            known = {"type": "GeodeticReferenceFrame", "name": known["name"], "ellipsoid": known["ellipsoid"]}  # an ensemble has no other meridian
-            return known | {"prime_meridian": meridian}
-        ellipsoid = _ellipsoid(keys)
-    except CRSError:
-        return None
+    if code is not None:
+        known: dict[str, Any] = Datum.from_epsg(code).to_json_dict()
+        if meridian is None:
+            return known
+        known = {"type": "GeodeticReferenceFrame", "name": known["name"], "ellipsoid": known["ellipsoid"]}  # an ensemble has no other meridian
+        return known | {"prime_meridian": meridian}
+    ellipsoid = _ellipsoid(keys)
     if ellipsoid is None:
         return None
     described = {"type": "GeodeticReferenceFrame", "name": _named(keys, "Datum") or "unknown", "ellipsoid": ellipsoid}
@@ -389,20 +378,22 @@ def _prime_meridian(keys: GeoKeys) -> dict[str, Any] | None:
 
 def _name(keys: GeoKeys) -> str:
     """The geographic citation: the text itself, or its ``GCS Name`` part."""
-    text = keys.get(Key.GEOG_CITATION)
-    if not isinstance(text, str) or not text.strip():
-        return "unknown"
-    return _named(keys, "GCS Name") or text.partition("|")[0].strip() or "unknown"
+    return _named(keys, "GCS Name") or _text(keys, Key.GEOG_CITATION).partition("|")[0].strip() or "unknown"
 
 
 def _named(keys: GeoKeys, part: str) -> str | None:
     """``Datum = …`` and the like of a geographic citation in parts."""
-    text = keys.get(Key.GEOG_CITATION)
-    for piece in text.split("|") if isinstance(text, str) else ():
+    for piece in _text(keys, Key.GEOG_CITATION).split("|"):
         label, equals, value = piece.partition("=")
         if equals and label.strip() == part and value.strip():
             return value.strip()
     return None
+
+
+def _text(keys: GeoKeys, key: Key) -> str:
+    """A citation as a name may be: printable, not endless; empty without one."""
+    text = keys.get(key)
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_NAME]).strip() if isinstance(text, str) else ""
 
 
 def _angle_unit(base: pyproj.CRS) -> object:

@@ -32,6 +32,8 @@ SLACK: Final = 0.1
 """What an overview's factor may exceed that by (GDAL's EPSILON)."""
 MAX_PIXELS: Final = 1 << 28
 """Pixels of one array: 16,384 x 16,384, more than twice a whole Sentinel-2 tile at 10 m."""
+_TOO_FAR: Final = 1 << 30
+"""Height and width of windows whose pixels cannot be counted."""
 _DEGREE_M: Final = math.pi / 180.0 * 6_378_137.0
 _SNAP: Final = 1e-6
 """Share of a pixel below which an edge lies on another."""
@@ -97,6 +99,7 @@ def endless_windows(shapes: Geometries, grid: Grid) -> Ints:
     """The smallest window of each geometry on a north-up grid without end: int64 ``[n, 4]`` of (row, col, height, width), zeros where there is none.
 
     From the floor of the least pixel coordinate to the ceiling of the greatest, at least one pixel each way, as ``geometry_windows`` has it.
+    Windows that reach 2**31 pixels or more from the origin are for :func:`check_sizes` to refuse.
     """
     with np.errstate(invalid="ignore"):
         xmin, ymin, xmax, ymax = shapely.bounds(shapes).reshape(-1, 4).T
@@ -106,11 +109,8 @@ def endless_windows(shapes: Geometries, grid: Grid) -> Ints:
     left, top, right, bottom = (np.where(known, edge, 0.0) for edge in (left, top, right, bottom))
     col, row = np.floor(left), np.floor(top)
     width, height = np.maximum(np.ceil(right) - col, 1), np.maximum(np.ceil(bottom) - row, 1)
-    farthest = np.abs(np.stack([row, col, row + height, col + width])).max(axis=0, initial=0.0)
-    if (farthest >= 1 << 31).any():
-        raise BudgetExceeded(
-            f"a grid of {grid.transform[0]:g} units would count more than 2**31 pixels from its origin; ask for a coarser resolution"
-        )
+    far = np.abs(np.stack([row, col, row + height, col + width])).max(axis=0, initial=0.0) >= 1 << 31
+    row, col, height, width = (np.where(far, replaced, edge) for replaced, edge in ((0, row), (0, col), (_TOO_FAR, height), (_TOO_FAR, width)))
     windows = np.stack([row, col, height, width], axis=1).astype(np.int64)
     windows[~known] = 0
     return windows
@@ -121,6 +121,8 @@ def check_sizes(windows: Ints) -> None:
     area = windows[:, 2] * windows[:, 3]
     if len(area) and area.max() > MAX_PIXELS:
         height, width = windows[int(area.argmax()), 2:].tolist()
+        if height == _TOO_FAR:
+            raise BudgetExceeded("a geometry lies 2**31 pixels or more from the grid's origin; ask for a coarser resolution (is the unit right?)")
         raise BudgetExceeded(
             f"an array of {height:,} x {width:,} pixels is more than {MAX_PIXELS:,}; "
             "ask for a coarser resolution (is the unit right?) or smaller geometries"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from rasteret_sql.errors import UnsupportedRaster
 from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.raster.resample import Place, resample
 from rasteret_sql.reader.areas import Block, BlockRequest, Windows, block_nbytes, read_blocks
@@ -51,7 +53,7 @@ class _Warp:
     source: BlockRequest
     found: Block = field(init=False)
 
-    def run(self) -> None:
+    def run(self, *, raise_errors: bool) -> None:
         """Resample what was read; what could not be read stays invalid. Runs in a decoder thread."""
         values, valid = self.found.values[0], self.found.valid[0]
         if values is None or self.found.errors:
@@ -60,9 +62,13 @@ class _Warp:
         height, width = values.shape
         source = Place(window_transform(self.band.grid, self.source.window), height, width, self.band.crs)
         target = Place(window_transform(view.grid, request.window), request.window.height, request.window.width, view.crs)
-        self.found.values[0], self.found.valid[0] = resample(
-            values, valid, _telling_nodata(self.band), source, target, view.resampling, view.scales(self.band)
-        )
+        nodata, scales = _telling_nodata(self.band), view.scales(self.band)
+        try:
+            self.found.values[0], self.found.valid[0] = resample(values, valid, nodata, source, target, view.resampling, scales)
+        except UnsupportedRaster as error:
+            if raise_errors:
+                raise
+            self.found.errors.append(f"{self.band.name}: {error}")
 
 
 def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
@@ -73,12 +79,13 @@ def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
     blocks = read[: len(requests)]
     for warp, found in zip(warps, read[len(requests) :], strict=True):
         warp.found = found
-    for _ in query.engine.decoders.map(_run_all, _shares(warps)):
+    for _ in query.engine.decoders.map(partial(_run_all, raise_errors=query.raise_errors), _shares(warps)):
         pass
     for warp in warps:
         block, values, valid = blocks[warp.number], warp.found.values[0], warp.found.valid[0]
         block.errors += [error for error in warp.found.errors if error not in block.errors]
         if warp.found.errors or values is None:
+            block.valid[warp.index][:] = False
             continue
         block.values[warp.index], block.valid[warp.index] = values, valid & warp.request.mask
     for request, block in zip(requests, blocks, strict=True):
@@ -135,9 +142,9 @@ def _shares(warps: Sequence[_Warp]) -> list[list[_Warp]]:
     return [small, *large] if small else large
 
 
-def _run_all(warps: Sequence[_Warp]) -> None:
+def _run_all(warps: Sequence[_Warp], *, raise_errors: bool) -> None:
     for warp in warps:
-        warp.run()
+        warp.run(raise_errors=raise_errors)
 
 
 def _fill(request: ViewRequest, block: Block) -> None:

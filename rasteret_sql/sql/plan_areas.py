@@ -63,7 +63,7 @@ def _target(arguments: Arguments, bands: Sequence[str]) -> Target:
     if crs is not None:
         check_crs(crs)
         if resolution is None:
-            raise InvalidArgument(f"target_crs := {shown(crs)} needs resolution := <size of a pixel in units of that CRS>")
+            raise InvalidArgument(f"target_crs := {shown(crs)} needs resolution, the size of a pixel in units of that CRS")
     elif resolution is None:
         if align_to is not None:
             raise InvalidArgument("align_to has no effect without resolution: arrays come on the record's own grid")

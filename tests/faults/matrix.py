@@ -63,7 +63,7 @@ FAULTS: dict[str, Case] = {
     "416": Case(then=status(416), most_attempts=1),
     "range ignored (200, whole file)": Case(then=_no_range(200), most_attempts=1),
     "HTML page with 200": Case(then=_no_range(200, b"<html>log in</html>", Content_Type="text/html"), most_attempts=1),
-    "wrong Content-Range": Case(then=Fault(headers={"Content-Range": "bytes 7-99/100000"}), most_attempts=1),
+    "wrong Content-Range": Case(then=Fault(headers={"Content-Range": "bytes 7-99/*"}), most_attempts=1),
     "206 without Content-Range": Case(then=Fault(headers={"Content-Range": None}), most_attempts=1),
     **_passing(Fault(body=b"short"), "short 206"),
     **_passing(Fault(answer=False, end="reset"), "reset before the answer"),
@@ -203,11 +203,22 @@ def run(folder: Path) -> dict[tuple[str, str], Outcome]:
         return dict(zip(cases, [future.result() for future in playing], strict=True))
 
 
+_DIFFERING = {
+    r" \(bytes \d+-\d+\).*": "",
+    r"(?<=segment of )[\d,]+ bytes.*": "… bytes",
+    r"[\d,]+ of [\d,]+ bytes": "… of … bytes",
+    r"file has [\d,]+ bytes": "file has … bytes",
+    r"in [\d.]+ s,": "in … s,",
+}
+
+
 def reason(error: str) -> str:
     """What an error says, without its place and without the numbers that differ between runs."""
     line = error.splitlines()[0]
-    said = re.sub(r" \(bytes \d+-\d+\).*", "", line.split(".tif: ", 1)[-1])
-    return re.sub(r"\d[\d,]{2,}(?! \()(?= (?:of|bytes|byte))|(?<=: )\d+(?= of)", "…", re.sub(r"of [\d,]+ bytes", "of … bytes", said))
+    said = line.split(".tif: ", 1)[-1]
+    for pattern, instead in _DIFFERING.items():
+        said = re.sub(pattern, instead, said)
+    return said
 
 
 def table(outcomes: dict[tuple[str, str], Outcome]) -> str:

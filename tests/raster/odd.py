@@ -58,7 +58,7 @@ def pixels(odd: Odd) -> np.ndarray:
 def by_gdal(odd: Odd, path: Path, driver: str = "GTiff") -> None:
     profile = {"driver": driver, "count": odd.bands, "height": odd.height, "width": odd.width, "dtype": odd.dtype, "nodata": odd.nodata}
     profile |= {"crs": f"EPSG:{EPSG}", "transform": TRANSFORM}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile, **odd.options) as out:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **(profile | odd.options)) as out:
         out.write(pixels(odd))
         if odd.mask:
             rows, cols = np.mgrid[: odd.height, : odd.width]

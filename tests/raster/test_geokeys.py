@@ -17,6 +17,7 @@ from rasterio.transform import Affine
 
 from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 from rasteret_sql.raster.gdal_tags import parse_band_items, parse_number
+from rasteret_sql.raster.geokeys import resolve_crs
 from rasteret_sql.raster.tiff import read_header_bytes
 
 SCALE = (2.0, 3.0, 0.0)
@@ -279,6 +280,28 @@ def test_methods_are_what_gdal_takes_them_for(tmp_path, name, flavour):
         )
     assert header.crs is not None
     same_places(header.crs, theirs, lon, lat)
+
+
+CODES = st.sampled_from([0, 1, 2, 9001, 9003, 9102, 9105, 4326, 4807, 4978, 5773, 6326, 6275, 7030, 8901, 8903, 16032, 15934, 32632, 32767, 65535])
+FLOATS = st.sampled_from([0.0, 1.0, -1.0, 90.0, 6378137.0, 298.257, 1e308, math.inf, math.nan, 0.9996, 1e-300])
+WORDS = st.sampled_from(['ESRI PE String = PROJCS["x"', "GCS Name = A|Datum = B|Ellipsoid = C|Primem = D", "\x00\x01", '"quote" \\ \n é', ""])
+PARAMETERS = st.dictionaries(
+    st.sampled_from([1026, 2048, *range(2049, 2063), *range(3072, 3097)]),
+    st.one_of(CODES, st.integers(1, 30), st.lists(FLOATS, max_size=7).map(tuple), WORDS),
+    max_size=20,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PARAMETERS, st.sampled_from([0, 1, 2, 3, 32767]), st.sampled_from([None, *range(1, 29), 9815]))
+def test_any_keys_are_a_crs_or_none(keys, model, method):
+    """Whatever keys hold: a CRS that PROJ takes, or none, and no error."""
+    spelt = {} if method is None else {2048: 4326, 3072: 32767, 3074: 32767, 3075: method}
+    epsg, text = resolve_crs({**keys, **spelt, 1024: model})
+    if text is not None:
+        crs = pyproj.CRS.from_user_input(text)
+        assert not (crs.is_vertical or crs.is_geocentric or crs.is_compound)
+        assert epsg is None or text == f"EPSG:{epsg}"
 
 
 def test_a_method_without_a_name_here_is_none(tmp_path):

@@ -111,6 +111,8 @@ def test_the_last_strip_may_be_lower(name) -> None:
     whole = decode_segment(data, layout, SIDE)
     strips = dataclasses.replace(layout, tiled=False, tile_height=SIDE + 30)
     np.testing.assert_array_equal(decode_segment(data, strips, SIDE), whole)
+    high = dataclasses.replace(layout, tiled=False)
+    np.testing.assert_array_equal(decode_segment(data, high, SIDE - 7), whole[: SIDE - 7])
 
 
 def test_a_jpeg_that_claims_a_gigabyte_is_refused_before_it_is_made() -> None:

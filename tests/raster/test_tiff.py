@@ -12,6 +12,7 @@ import tifffile
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.shutil import copy as rio_copy
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 from rasteret_sql.raster.header import PLANAR, Header
@@ -270,6 +271,55 @@ def test_missing_byte_counts_of_uncompressed_strips_are_computed(tmp_path):
             data[at : at + 2] = (65000).to_bytes(2, "little")
     assert read_header_bytes(bytes(data)).levels[0].byte_counts.tolist() == expected
     assert len(set(expected)) == 2
+
+
+@pytest.fixture(scope="module")
+def large_cog(tmp_path_factory) -> bytes:
+    """A COG of 6,400 tiles, overviews and masks: 130 KB of header, then data (zeros in their place)."""
+    folder = tmp_path_factory.mktemp("cog")
+    profile = {
+        "driver": "GTiff",
+        "width": 10240,
+        "height": 10240,
+        "count": 1,
+        "dtype": "uint8",
+        "crs": "EPSG:32633",
+        "transform": NORTH_UP,
+    }
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        with rasterio.open(folder / "a.tif", "w", SPARSE_OK=True, tiled=True, **profile) as out:
+            out.write(np.ones((1, 64, 64), "uint8"), window=Window(0, 0, 64, 64))
+            out.write_mask(np.ones((64, 64), bool), window=Window(0, 0, 64, 64))
+        rio_copy(str(folder / "a.tif"), str(folder / "b.tif"), driver="COG", BLOCKSIZE=128, SPARSE_OK=True, OVERVIEWS="AUTO")
+    return (folder / "b.tif").read_bytes() + bytes(3 << 20)
+
+
+def test_a_header_of_any_size_is_two_reads_where_directories_lie_in_front(tmp_path, large_cog):
+    """GDAL's ghost area could save none of them: it does not say how long the header is."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(large_cog)
+    assert large_cog[16:].startswith(b"GDAL_STRUCTURAL_METADATA_SIZE") or large_cog[8:].startswith(b"GDAL_STRUCTURAL_METADATA_SIZE")
+    header, rounds = drive(path)
+    assert (header.levels[0].tiles_per_plane, len(header.masks)) == (6400, len(header.levels))
+    assert rounds == 2
+
+
+@pytest.mark.parametrize("lie", [b"LAYOUT=IFDS_BEFORE_DATX", b"KNOWN_INCOMPATIBLE_EDITION=YES\n", b"BLOCK_LEADER=SIZE_AS_UINT9", None])
+def test_a_ghost_area_that_lies_changes_nothing(tmp_path, large_cog, lie):
+    path = tmp_path / "a.tif"
+    data = bytearray(large_cog)
+    if lie is None:
+        start = data.index(b"GDAL_STRUCTURAL")
+        data[start : start + 180] = b"\xff" * 180
+    else:
+        start = data.index(lie.partition(b"=")[0])
+        data[start : start + len(lie)] = lie
+    path.write_bytes(large_cog)
+    expected = drive(path)[0].levels[0]
+    path.write_bytes(data)
+    found = drive(path)[0].levels[0]
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_array_equal(found.byte_counts, expected.byte_counts)
 
 
 def patched(path: Path, tag: int, value: int) -> bytes:

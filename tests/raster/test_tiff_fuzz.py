@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from rasteret_sql.raster.header import Header
 from rasteret_sql.raster.spans import SparseBytes
 from rasteret_sql.raster.tags import Tag
 from rasteret_sql.raster.tiff import NeedBytes, parse_header, read_header_bytes
+from tests.raster.odd import ODD
 
 MIB = 1 << 20
 MB = 1_000_000
@@ -114,7 +116,12 @@ def files(tmp_path_factory):
         {"BIGTIFF": "YES", "ENDIANNESS": "BIG", **tiles},
         {"compress": "lerc_zstd", "interleave": "band", **tiles},
     ]
-    return [written(folder / f"{number}.tif", **kind) for number, kind in enumerate(kinds)]
+    odd = [next(odd for odd in ODD if odd.name == name) for name in ("jpeg mask", "alpha planar", "alpha by metadata")]
+    odd.append(replace(odd[0], name="sphere", options={"crs": "+proj=laea +lat_0=45 +lon_0=-100 +R=6370997 +units=us-ft", "photometric": "RGB"}))
+    for number, member in enumerate(odd):
+        member.write(folder / f"odd{number}.tif")
+    crafted = [((folder / f"odd{number}.tif").read_bytes(), header_places(folder / f"odd{number}.tif")) for number in range(len(odd))]
+    return [written(folder / f"{number}.tif", **kind) for number, kind in enumerate(kinds)] + crafted
 
 
 def test_crafted_files_are_valid_without_the_craft():

@@ -74,7 +74,7 @@ def test_as_tifffile_reads_it(con, tmp_path, odd) -> None:
     found, _ = read(con, path, odd)
     for mine, theirs in zip(found, planes, strict=True):
         np.testing.assert_array_equal(np.asarray(mine.data)[~np.ma.getmaskarray(mine)], theirs[~np.ma.getmaskarray(mine)])
-        assert odd.mask or odd.alpha or not np.ma.getmaskarray(mine).any()
+        assert odd.mask or odd.alpha or odd.nodata is not None or not np.ma.getmaskarray(mine).any()
 
 
 MASKED = [odd for odd in ODD if odd.mask or odd.alpha]

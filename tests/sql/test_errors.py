@@ -74,7 +74,7 @@ CALLS = {
     "rasteret_sample(demo, points, bands := 'red', layout := 'tall')": "rasteret_sample: layout := 'tall' is not valid; valid: wide, long",
     "rasteret_sample(demo, points, bands := 'red', interpolation := 'cubics')": "rasteret_sample: interpolation := 'cubics' is not valid; did you mean 'cubic'?; valid: nearest, bilinear, cubic",
     "rasteret_read(demo, plots, bands := 'red', pixels := 'centre')": "rasteret_read: pixels := 'centre' is not valid; did you mean 'center'?; valid: center, all_touched, window",
-    "rasteret_plan(demo, plots, bands := 'red', pixels := 'all')": "rasteret_plan: pixels := 'all' is not valid; valid: center, all_touched, window",
+    "rasteret_plan(demo, plots, bands := 'red', pixels := 'all')": "rasteret_plan: pixels := 'all' is not valid; valid: center, all_touched, window, fractional",
     "rasteret_read(demo, plots, bands := 'red', on_error := 'ignore')": "rasteret_read: on_error := 'ignore' is not valid; valid: raise, null",
     "rasteret_sample(demo, points, bands := 'red', scaled := 'yes')": "rasteret_sample: scaled := 'yes' is not valid; valid: true, false",
     # numbers
@@ -107,7 +107,7 @@ CALLS = {
     "rasteret_read(demo, plots, bands := 'red', resolution := '60')": "rasteret_read: resolution := '60' is not valid; a number greater than 0 is",
     "rasteret_read(demo, plots, bands := 'red', resolution := true)": "rasteret_read: resolution := true is not valid; a number greater than 0 is",
     "rasteret_plan(demo, plots, bands := 'red', resolution := [60])": "rasteret_plan: resolution := [60] is not valid; a number greater than 0 is",
-    "rasteret_read(demo, plots, bands := 'red', target_crs := 'EPSG:4326')": "rasteret_read: target_crs := 'EPSG:4326' needs resolution := <size of a pixel in units of that CRS>",
+    "rasteret_read(demo, plots, bands := 'red', target_crs := 'EPSG:4326')": "rasteret_read: target_crs := 'EPSG:4326' needs resolution, the size of a pixel in units of that CRS",
     "rasteret_read(demo, plots, bands := 'red', target_crs := 'rubbish', resolution := 10)": None,
     "rasteret_read(demo, plots, bands := 'red', target_crs := 5, resolution := 10)": "rasteret_read: target_crs := 5 is not valid; a CRS in quotes such as 'EPSG:32643' is",
     "rasteret_read(demo, plots, bands := 'red', resampling := 'bilinear')": "rasteret_read: resampling has no effect on one band without resolution or target_crs: its pixels come as stored",

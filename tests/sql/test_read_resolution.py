@@ -185,6 +185,9 @@ def test_wide_integers_are_exact_or_refused(con, tmp_path: Path, dtype: str) -> 
     assert len(grid) == 6
     with pytest.raises(duckdb.Error, match="resampled by 'nearest' only"):
         read(con, path, PLOT, f"resolution := 31, resampling := 'bilinear', {UTM}")
+    kept = rows(con, f"FROM rasteret_read('{path}', 'plot', resolution := 31, resampling := 'bilinear', on_error := 'null', {UTM})")[0]
+    assert (kept["status"], set(kept["b1"])) == ("error", {None})
+    assert "'nearest' only" in kept["error"]
 
 
 @pytest.mark.parametrize("how", ["nearest", "bilinear", "average"])
@@ -318,5 +321,6 @@ def test_only_the_bytes_of_the_level_are_fetched(con, tmp_path: Path, resolution
 
 def test_a_resolution_in_the_wrong_unit_is_refused_in_time(con, tmp_path: Path) -> None:
     path = write_tif(tmp_path / "a.tif", noise("int16"))
-    with pytest.raises(duckdb.Error, match="is the unit right"):
-        read(con, path, PLOT, f"resolution := 0.01, {UTM}")
+    for grid in ("resolution := 0.01", "resolution := 0.00001, target_crs := 'EPSG:3857'", "resolution := 0.01, target_crs := 'EPSG:3857'"):
+        with pytest.raises(duckdb.Error, match="is the unit right"):
+            read(con, path, PLOT, f"{grid}, {UTM}")
