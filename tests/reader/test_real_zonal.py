@@ -111,7 +111,9 @@ def test_cogs_of_others(con, real_data: Path, name: str) -> None:
     rng = np.random.default_rng(2)
     x, y = rng.uniform(left, right, 6), rng.uniform(bottom, top, 6)
     size = min(right - left, top - bottom)
-    zones = [shapely.Point(place).buffer(size * radius) for place, radius in zip(zip(x, y, strict=True), (0.001, 0.01, 0.05, 0.1, 0.2, 0.4), strict=True)]
+    zones = [
+        shapely.Point(place).buffer(size * radius) for place, radius in zip(zip(x, y, strict=True), (0.001, 0.01, 0.05, 0.1, 0.2, 0.4), strict=True)
+    ]
     zones_table(con, zones)
     bands = [f"b{i + 1}" for i in range(min(count, 3))]
     for row in rows(con, f"FROM rasteret_zonal('{path}', 'zones', bands := {bands}, stats := {STATS}, geometry_crs := '{crs}')"):
