@@ -131,7 +131,8 @@ def by_counting(rings, rows: int = ROWS, columns: int = COLUMNS, side: int = 32)
         odd = np.zeros_like(inside)
         for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True):
             lines = np.flatnonzero((y1 <= y) != (y2 <= y))
-            odd[lines] ^= x >= (x1 + (y[lines] - y1) * ((x2 - x1) / (y2 - y1)))[:, None]
+            if len(lines):
+                odd[lines] ^= x >= (x1 + (y[lines] - y1) * ((x2 - x1) / (y2 - y1)))[:, None]
         inside |= odd
     return inside.reshape(rows, side, columns, side).mean(axis=(1, 3))
 
