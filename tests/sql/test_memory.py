@@ -18,7 +18,7 @@ MIB = 1 << 20
 SIZE, RECORDS = 3000, 12
 
 PROGRAM = """
-import json, resource, sys
+import json, re, sys
 import pyarrow as pa, shapely
 import rasteret_sql
 
@@ -35,8 +35,9 @@ def read(step, size):
         f"SELECT {select} FROM rasteret_read('{folder}/*.tif', 'plots', geometry_crs := 'EPSG:32633', pixels := 'window')"
     ).fetchall()
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # in KiB; not ru_maxrss, which a process inherits from the one that started it
+    with open("/proc/self/status") as status:
+        return int(re.search(r"VmHWM:\\s+(\\d+)", status.read()).group(1))
 
 read(1000, 50)
 before = peak()
