@@ -23,7 +23,7 @@ SMALLEST = 128 << 10
 """Smaller arrays are left to NumPy."""
 KEEP_BYTES = 16 << 20
 """Free blocks kept for the next segments; more than a few are there only after a cache was emptied."""
-TRIM_BYTES = 32 << 20
+TRIM_BYTES = 128 << 20
 """The heap is trimmed once per so many fetched bytes: it takes a millisecond, and pages used again must be mapped again."""
 
 
