@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +12,8 @@ from rasteret_sql.udfs.options import Options
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.band import physical
 from rasteret_sql.reader.points import Looked, Mask
+from rasteret_sql.reader.zones import Column, Evaluate
 
-Column: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]
-"""Values and where they are valid; None where all are."""
-Evaluate: TypeAlias = Callable[[Sequence[tuple[str, str]], Mapping[str, Column], Mapping[str, str]], Mapping[str, Column]]
-"""Evaluates expressions ``(name, SQL)`` over columns by band, whose SQL types are given; answers by name."""
 _NAME = "mask"
 
 

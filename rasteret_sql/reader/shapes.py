@@ -25,7 +25,7 @@ class ZoneShapes:
     shapes: Objects
     crs: str
     _projected: dict[str, Objects] = field(default_factory=dict, init=False)
-    _windows: dict[tuple[str, Grid], Windows] = field(default_factory=dict, init=False)
+    _on: dict[tuple[str, Grid], tuple[Objects, Windows]] = field(default_factory=dict, init=False)
 
     @property
     def nbytes(self) -> int:
@@ -36,7 +36,7 @@ class ZoneShapes:
         """All geometries in a record's CRS (edges densified where it is another), and their windows on its grid: height 0 where they miss it."""
         if crs not in self._projected:
             self._projected[crs] = transform_geometries(self.shapes, self.crs, crs)
-        shapes = turned_onto(self._projected[crs], crs, grid)
-        if (crs, grid) not in self._windows:
-            self._windows[crs, grid] = geometry_windows(shapely.bounds(shapes) if grid.axis_aligned else shapes, grid)
-        return shapes, self._windows[crs, grid]
+        if (crs, grid) not in self._on:
+            shapes = turned_onto(self._projected[crs], crs, grid)
+            self._on[crs, grid] = shapes, geometry_windows(shapely.bounds(shapes) if grid.axis_aligned else shapes, grid)
+        return self._on[crs, grid]

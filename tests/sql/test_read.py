@@ -14,6 +14,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 from tests.reader.oracle import SKY, blocks, fetch, read_under, rows, same, write_tif
+from tests.sql.zones import zones_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -36,10 +37,8 @@ def scene(tmp_path: Path) -> str:
     return write_tif(tmp_path / "scene.tif", planes, nodata=-1)
 
 
-def shapes_table(con, geometries: list[shapely.Geometry | None], name: str = "shapes") -> None:
-    con.register(
-        name, pa.table({"no": range(len(geometries)), "geom": pa.array(list(shapely.to_wkb(np.array(geometries, dtype=object))), pa.binary())})
-    )
+def shapes_table(con, geometries: list[shapely.Geometry | None]) -> None:
+    zones_table(con, geometries, "shapes")
 
 
 def assert_like_rasterio(con, path: str, geometries: list[shapely.Geometry], rule: str, bands: tuple[str, ...] = ("b1", "b2")) -> None:
