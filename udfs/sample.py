@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
 from rasteret_sql.udfs.geometry import point_coordinates
-from rasteret_sql.udfs.masks import Evaluate, mask_of
+from rasteret_sql.udfs.masks import mask_of
 from rasteret_sql.udfs.options import Options, options_of
 from rasteret_sql.udfs.tickets import POINTS
 
@@ -20,6 +20,7 @@ from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.points import How, PointReader
 from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult
+from rasteret_sql.reader.zones import Evaluate
 
 _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
 
