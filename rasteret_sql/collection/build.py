@@ -40,7 +40,7 @@ from rasteret_sql.collection.workspace import SUFFIXES, check_name, generation_o
 from rasteret_sql.collection.write import clean_up, has_links, put_in_place, recover, save_failures
 from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError, listing
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.headers import FileHeader, read_headers, start_headers
+from rasteret_sql.reader.headers import FileHeader, HeaderReader, read_headers
 from rasteret_sql.storage import loop
 
 Tell = Callable[[int, int], None]
@@ -183,17 +183,18 @@ class _Build:
         return self._report(keys, facts, len(failures))
 
     def _read_all(self, known: Sequence[KnownRows], journal: Journal, kinds: Kinds) -> str:
-        """All batches into the journal, the headers of one being read while the source gives the next; returns a digest of what the source said."""
+        """All batches into the journal, the headers of some being read while the source gives the next; returns a digest of what the source said."""
         content = hashlib.blake2b(digest_size=16)
         telling = _Telling(self.done)
+        reader = HeaderReader(self.query)
         running: deque[tuple[Batch, _Headers]] = deque()
         try:
             for assets in self.source.batches():
                 self.records += len(assets.ids)
                 batch = prepared(assets, known)
                 self.query.deadline = time.monotonic() + self.query.settings.timeout_s
-                running.append((batch, start_headers(batch.hrefs, self.query, telling.of(len(batch.hrefs)))))
-                if len(running) > 1:
+                running.append((batch, reader.start(batch.hrefs, telling.of(len(batch.hrefs)))))
+                if len(running) == _BATCHES_AHEAD:
                     self._finish(*running[0], journal, kinds, content.update)
                     running.popleft()
             telling.complete = True
@@ -249,6 +250,8 @@ class _Build:
 
 
 _Headers = Future[list[FileHeader | RasteretError]]
+_BATCHES_AHEAD = 3
+"""One that is worked on, one whose last headers are on their way, and one whose first are."""
 
 
 @dataclass(slots=True)

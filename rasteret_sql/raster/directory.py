@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ MAX_ENTRIES = 4096
 Entry = tuple[int, int, bytes]
 """``(field type, count, value field)``: the field holds the values themselves if they fit, else their offset."""
 
+_ONE = {(order, kind): struct.Struct(f"{order}{TYPE_CODES[kind]}") for order in "<>" for kind in UNSIGNED_TYPES}
+"""How a single unsigned number is stored, by byte order and field type."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileForm:
@@ -37,15 +40,28 @@ class FileForm:
         return 8 if self.bigtiff else 4
 
 
+class _Place(NamedTuple):
+    """What an error calls a value; most values have none, so it is put into words only then."""
+
+    tag: Tag
+    directory: int
+
+    def __str__(self) -> str:
+        return f"tag {self.tag.name} ({self.tag.value}) of the directory at byte {self.directory}"
+
+
 class Directory:
     """The entries of one image file directory. Values outside of the directory come from ``known`` when they are asked for."""
 
-    __slots__ = ("_entries", "_form", "_known", "next", "offset")
+    __slots__ = ("_entries", "_form", "_known", "_outside", "next", "offset")
 
     def __init__(self, known: SparseBytes, form: FileForm, offset: int, entries: dict[int, Entry], next_offset: int) -> None:
         self._known = known
         self._form = form
         self._entries = entries
+        room, sizes = form.inline_bytes, TYPE_SIZES
+        self._outside = {tag for tag, (kind, count, _) in entries.items() if count * sizes.get(kind, room + 1) > room}
+        """Tags whose values do not fit into the directory; those of an unknown type, which are errors once they are asked for, with them."""
         self.offset = offset
         self.next = next_offset
 
@@ -63,13 +79,10 @@ class Directory:
 
     def span(self, tag: Tag, most: int) -> Span | None:
         """Where the first ``most`` values lie in the file; None if there are none or they are inside the directory."""
-        entry = self._entries.get(tag)
-        if entry is None:
+        if tag not in self._outside:
             return None
-        kind, count, field = entry
+        kind, count, field = self._entries[tag]
         size = self._value_size(tag, kind)
-        if count * size <= self._form.inline_bytes:
-            return None
         return int.from_bytes(field, "little" if self._form.byte_order == "<" else "big"), min(count, most) * size
 
     def is_known(self, tag: Tag, span: Span) -> bool:
@@ -78,6 +91,10 @@ class Directory:
 
     def unsigned(self, tag: Tag, default: int | None) -> int:
         """A single unsigned number, which lies inside the directory; without a default the tag is required."""
+        entry = self._entries.get(tag)
+        if entry is not None and entry[1] and tag not in self._outside and (form := _ONE.get((self._form.byte_order, entry[0]))):
+            value: int = form.unpack_from(entry[2])[0]
+            return value
         if self.span(tag, 1) is not None:
             raise InvalidRaster(f"damaged TIFF: {self._label(tag)} has {self.count(tag)} values; it should have one")
         found = self.unsigned_list(tag, 1)
@@ -142,8 +159,8 @@ class Directory:
         except KeyError:
             raise InvalidRaster(f"damaged TIFF: {self._label(tag)} has the unknown field type {kind}") from None
 
-    def _label(self, tag: Tag) -> str:
-        return f"tag {tag.name} ({tag.value}) of the directory at byte {self.offset}"
+    def _label(self, tag: Tag) -> _Place:
+        return _Place(tag, self.offset)
 
 
 def parse_directory(known: SparseBytes, form: FileForm, offset: int) -> Directory | Span:

@@ -55,7 +55,7 @@ class SparseBytes:
             self._chunks.insert(at, view[start - offset : end - offset])
             self.known_bytes += end - start
 
-    def get(self, offset: int, length: int, what: str) -> memoryview | None:
+    def get(self, offset: int, length: int, what: object) -> memoryview | None:
         """``length`` bytes at ``offset``, or None if they are not all known yet. :class:`InvalidRaster` naming ``what`` if the file ends before."""
         if self.size is not None and offset + length > self.size:
             raise InvalidRaster(f"truncated or damaged TIFF: {what} at bytes {offset}-{offset + length - 1}, but the file has {self.size} bytes")

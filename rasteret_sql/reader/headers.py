@@ -31,36 +31,45 @@ class FileHeader:
     size: int | None
 
 
-def read_headers(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None = None) -> list[FileHeader | RasteretError]:
-    """The header of each file, or the error that kept it from being read, in order. ``done`` is told the number of files finished."""
-    return loop.run(_read_all(hrefs, query, done), cancel=query.cancelled)
+def read_headers(hrefs: Sequence[str], query: Query) -> list[FileHeader | RasteretError]:
+    """The header of each file, or the error that kept it from being read, in order."""
+    return loop.wait(HeaderReader(query).start(hrefs), cancel=query.cancelled)
 
 
-def start_headers(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None = None) -> Future[list[FileHeader | RasteretError]]:
-    """:func:`read_headers`, under way: the caller has other work to do before it waits (:func:`rasteret_sql.storage.loop.wait`)."""
-    return loop.spawn(_read_all(hrefs, query, done))
+class HeaderReader:
+    """Reads the headers of batch after batch. So many are under way over all batches; an earlier batch goes before a later one, so that it can be
+    worked on while the next is read, and no request waits for the end of a batch."""
 
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._most = query.settings.max_concurrency
+        self._free = asyncio.Semaphore(self._most)
 
-async def _read_all(hrefs: Sequence[str], query: Query, done: Callable[[int], None] | None) -> list[FileHeader | RasteretError]:
-    found: list[FileHeader | RasteretError] = [RasteretError("not read")] * len(hrefs)
-    waiting = iter(enumerate(hrefs))
-    finished = 0
+    def start(self, hrefs: Sequence[str], done: Callable[[int], None] | None = None) -> Future[list[FileHeader | RasteretError]]:
+        """Begin with a batch; wait for it with :func:`rasteret_sql.storage.loop.wait`. ``done`` is told the number of its files finished."""
+        return loop.spawn(self._read(hrefs, done))
 
-    async def worker() -> None:
-        nonlocal finished
-        for index, href in waiting:
-            try:
-                found[index] = await _read_one(href, query)
-            except RasteretError as error:
-                found[index] = error
-            finished += 1
-            if done is not None:
-                done(finished)
+    async def _read(self, hrefs: Sequence[str], done: Callable[[int], None] | None) -> list[FileHeader | RasteretError]:
+        found: list[FileHeader | RasteretError] = [RasteretError("not read")] * len(hrefs)
+        waiting = iter(enumerate(hrefs))
+        finished = 0
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(min(query.settings.max_concurrency, len(hrefs))):
-            tasks.create_task(worker())
-    return found
+        async def worker() -> None:
+            nonlocal finished
+            async with self._free:
+                for index, href in waiting:
+                    try:
+                        found[index] = await _read_one(href, self._query)
+                    except RasteretError as error:
+                        found[index] = error
+                    finished += 1
+                    if done is not None:
+                        done(finished)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(self._most, len(hrefs))):
+                tasks.create_task(worker())
+        return found
 
 
 async def _read_one(href: str, query: Query) -> FileHeader:
