@@ -26,7 +26,9 @@ CONTENDERS = {
     "ours-cached": "benchmarks.ours:OursCached",
     "exactextract": "benchmarks.peer_zonal:ExactExtract",
     "sedonadb": "benchmarks.peer_sedonadb:SedonaDB",
+    "sedonadb-plain": "benchmarks.peer_sedonadb:SedonaDBPlain",
     "rasterstats": "benchmarks.peer_zonal:RasterStats",
+    "rasterstats-paths": "benchmarks.peer_zonal:RasterStatsPaths",
     "rasterio-zonal": "benchmarks.peer_zonal:RasterioZonal",
 }
 

@@ -20,16 +20,17 @@ TITLES = {
     "W4": "W4  statistics of {zones} polygons × 1 scene × 2 bands",
     "W5": "W5  headers of {headers} files",
 }
+NOT_DRAWN = ("rasterio-naive", "rasterstats-paths", "ours-cached")
 OURS, PEER = "#1b6e53", "#a9b4c0"
 
 
 def panels(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The right results per workload, rows shuffled, slowest first (bars are drawn from below); not rasterio-naive, which would set the scale,
+    """The right results per workload, rows shuffled, slowest first (bars are drawn from below); not those that would set the scale,
     and not ours-cached, which is about its second call.
     """
     by: dict[str, list[dict[str, Any]]] = {}
     for result in found["results"]:
-        if not result["error"] and result["order"] == "shuffled" and result["contender"] not in ("rasterio-naive", "ours-cached"):
+        if not result["error"] and result["order"] == "shuffled" and result["contender"] not in NOT_DRAWN:
             by.setdefault(f"{result['workload']}{' local' if result.get('source') == 'local' else ''}", []).append(result)
     return {key: sorted(rows, key=lambda r: -r["first"]["wall_s"]) for key, rows in sorted(by.items())}
 

@@ -28,7 +28,17 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PIXEL_CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-pool", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
-ZONAL_CONTENDERS = ("ours", "ours-reader", "ours-cached", "exactextract", "sedonadb", "rasterstats", "rasterio-zonal")
+ZONAL_CONTENDERS = (
+    "ours",
+    "ours-reader",
+    "ours-cached",
+    "exactextract",
+    "sedonadb",
+    "sedonadb-plain",
+    "rasterstats",
+    "rasterstats-paths",
+    "rasterio-zonal",
+)
 CONTENDERS = tuple(dict.fromkeys((*PIXEL_CONTENDERS, *ZONAL_CONTENDERS)))
 """The keys of ``benchmarks.peers.CONTENDERS``. This process imports nothing large: a child's peak memory begins at its parent's size."""
 WORKLOADS = ("W1", "W2", "W3", "W5")
