@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from rasteret_sql.errors import InvalidRaster
 from rasteret_sql.raster.tags import NUMBER_TYPES, TEXT_TYPES, TYPE_CODES, TYPE_SIZES, UNSIGNED_TYPES, Tag
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
     from collections.abc import Set as AbstractSet
 
     from rasteret_sql.raster.spans import Span, SparseBytes
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 4096
 """Entries of one directory; libtiff has the same limit for BigTIFF."""
 
+MAX_SHARED_BYTES = 2 << 10
+"""Larger directories are parsed for each file."""
+MAX_FOLLOWED = 8
+
+T = TypeVar("T")
 Entry = tuple[int, int, bytes]
 """``(field type, count, value field)``: the field holds the values themselves if they fit, else their offset."""
 
@@ -50,18 +57,33 @@ class _Place(NamedTuple):
         return f"tag {self.tag.name} ({self.tag.value}) of the directory at byte {self.directory}"
 
 
+class Entries:
+    """What the bytes of a directory say by themselves.
+
+    The files of one producer have directories of equal bytes: they share one object (:func:`parse_entries`), and what follows from the entries alone
+    is worked out once for all of them (:meth:`Directory.once`).
+    """
+
+    __slots__ = ("by_tag", "followed", "outside")
+
+    def __init__(self, by_tag: dict[int, Entry], room: int) -> None:
+        self.by_tag = by_tag
+        self.outside = frozenset(tag for tag, (kind, count, _) in by_tag.items() if count * TYPE_SIZES.get(kind, room + 1) > room)
+        """Tags whose values do not fit into the directory; those of an unknown type, which are errors once they are asked for, with them."""
+        self.followed: dict[Hashable, Any] = {}
+
+
 class Directory:
     """The entries of one image file directory. Values outside of the directory come from ``known`` when they are asked for."""
 
-    __slots__ = ("_entries", "_form", "_known", "_outside", "next", "offset")
+    __slots__ = ("_entries", "_form", "_known", "_outside", "_shared", "next", "offset")
 
-    def __init__(self, known: SparseBytes, form: FileForm, offset: int, entries: dict[int, Entry], next_offset: int) -> None:
+    def __init__(self, known: SparseBytes, form: FileForm, offset: int, entries: Entries, next_offset: int) -> None:
         self._known = known
         self._form = form
-        self._entries = entries
-        room, sizes = form.inline_bytes, TYPE_SIZES
-        self._outside = {tag for tag, (kind, count, _) in entries.items() if count * sizes.get(kind, room + 1) > room}
-        """Tags whose values do not fit into the directory; those of an unknown type, which are errors once they are asked for, with them."""
+        self._shared = entries
+        self._entries = entries.by_tag
+        self._outside = entries.outside
         self.offset = offset
         self.next = next_offset
 
@@ -71,6 +93,22 @@ class Directory:
 
     def __contains__(self, tag: Tag) -> bool:
         return tag in self._entries
+
+    def once(self, key: Hashable, follow: Callable[[], T]) -> T:
+        """What ``follow`` says, asked once for all directories of these bytes: it must depend on the entries and on ``key`` alone."""
+        followed = self._shared.followed
+        if key in followed:
+            found: T = followed[key]
+            return found
+        found = follow()
+        if len(followed) < MAX_FOLLOWED:
+            followed[key] = found
+        return found
+
+    def outside(self, tags: Iterable[Tag], most: int) -> tuple[bytes, ...]:
+        """The bytes of the first ``most`` values of those of the tags whose values lie outside of the directory."""
+        spans = [(tag, span) for tag in tags if (span := self.span(tag, most)) is not None]
+        return tuple(bytes(self._known.get(*span, self._label(tag)) or b"") for tag, span in spans)
 
     def count(self, tag: Tag) -> int:
         """Number of values the entry announces, 0 without the entry."""
@@ -179,8 +217,16 @@ def parse_directory(known: SparseBytes, form: FileForm, offset: int) -> Director
     body = known.get(offset + count_size, body_size + next_size, what)
     if body is None:
         return offset, count_size + body_size + next_size
-    entries: dict[int, Entry] = {}
-    for tag, kind, number, field in struct.iter_unpack(entry_form, body[:body_size]):
-        entries.setdefault(tag, (kind, number, field))
+    stored = bytes(body[:body_size])
+    entries = (parse_entries if body_size <= MAX_SHARED_BYTES else parse_entries.__wrapped__)(entry_form, form.inline_bytes, stored)
     (next_offset,) = struct.unpack(next_form, body[body_size:])
     return Directory(known, form, offset, entries, next_offset)
+
+
+@lru_cache(maxsize=256)
+def parse_entries(entry_form: str, room: int, stored: bytes) -> Entries:
+    """The entries of a directory from their bytes: one object for equal bytes. ``room``: bytes of a value field."""
+    by_tag: dict[int, Entry] = {}
+    for tag, kind, number, field in struct.iter_unpack(entry_form, stored):
+        by_tag.setdefault(tag, (kind, number, field))
+    return Entries(by_tag, room)

@@ -39,6 +39,10 @@ _SAMPLE_FORMATS: Mapping[int, str] = {
 }
 _CONVERTED: Mapping[int, str] = {5: "CMYK", tags.YCBCR: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
 """Colours that GDAL reads as RGB, which is not done here, but for YCbCr in JPEG."""
+MAX_SHARED_SAMPLES = 64
+"""Layouts of pixels with more samples are worked out for each file."""
+_PER_SAMPLE = (Tag.BITS_PER_SAMPLE, Tag.SAMPLE_FORMAT, Tag.LERC_PARAMETERS)
+"""What a layout needs and may lie outside of the directory."""
 MAX_JPEG_TABLES = 1 << 16
 """Bytes of JPEGTables: four quantisation and eight Huffman tables take less than 4 KB."""
 _REWRITE = "rewrite the file, for example with gdal_translate -of COG -co COMPRESS=DEFLATE"
@@ -69,6 +73,10 @@ class SegmentGrid:
 
 def parse_grid(directory: Directory) -> SegmentGrid:
     """The segment grid of an image directory; :class:`InvalidRaster` for sizes that cannot be."""
+    return directory.once("grid", lambda: _grid(directory))
+
+
+def _grid(directory: Directory) -> SegmentGrid:
     width, height = directory.unsigned(Tag.IMAGE_WIDTH, None), directory.unsigned(Tag.IMAGE_LENGTH, None)
     samples = directory.unsigned(Tag.SAMPLES_PER_PIXEL, 1)
     planar = directory.unsigned(Tag.PLANAR_CONFIGURATION, CHUNKY)
@@ -91,6 +99,12 @@ def parse_grid(directory: Directory) -> SegmentGrid:
 
 def parse_layout(directory: Directory, grid: SegmentGrid, *, mask: bool) -> Layout:
     """How the segments are stored; :class:`UnsupportedRaster` naming what this version does not read."""
+    if Tag.JPEG_TABLES in directory or grid.samples > MAX_SHARED_SAMPLES:
+        return _layout(directory, grid, mask=mask)
+    return directory.once(("layout", mask, directory.outside(_PER_SAMPLE, max(grid.samples, 2))), lambda: _layout(directory, grid, mask=mask))
+
+
+def _layout(directory: Directory, grid: SegmentGrid, *, mask: bool) -> Layout:
     compression = directory.unsigned(Tag.COMPRESSION, tags.UNCOMPRESSED)
     if compression not in tags.READABLE_COMPRESSIONS:
         raise UnsupportedRaster(f"compression {tags.compression_name(compression)} ({compression}) is not read yet; {_REWRITE}")
@@ -115,7 +129,7 @@ def parse_layout(directory: Directory, grid: SegmentGrid, *, mask: bool) -> Layo
         lerc_compression=_lerc_compression(directory) if compression == tags.LERC else 0,
         jpeg_tables=_jpeg_tables(directory) if compression == tags.JPEG else b"",
         ycbcr=compression == tags.JPEG and photometric == tags.YCBCR,
-        fill_order=directory.unsigned(Tag.FILL_ORDER, 1),
+        fill_order=2 if directory.unsigned(Tag.FILL_ORDER, 1) == 2 else 1,  # as in libtiff, values that mean nothing are passed over
     )
     if layout.segment_nbytes > MAX_SEGMENT_NBYTES:
         form = f"{grid.tile_width} x {grid.tile_height} pixels"
@@ -213,14 +227,14 @@ def _check_places(
     directory: Directory, layout: Layout, offsets: npt.NDArray[np.int64], byte_counts: npt.NDArray[np.int64], file_size: int | None
 ) -> None:
     stored = byte_counts > 0
-    if bool((stored & (offsets == 0)).any()):
+    if np.count_nonzero(stored & (offsets == 0)):
         raise InvalidRaster(f"damaged TIFF: the directory at byte {directory.offset} has a segment at byte 0")
-    if layout.compression == tags.UNCOMPRESSED and bool((~stored & (offsets > 0)).any()):
+    if layout.compression == tags.UNCOMPRESSED and np.count_nonzero(~stored & (offsets > 0)):
         raise InvalidRaster(f"damaged TIFF: the directory at byte {directory.offset} has an uncompressed segment of 0 bytes")
     if file_size is None:
         return
     beyond = (offsets > file_size - byte_counts) & stored
-    if bool(beyond.any()):
+    if np.count_nonzero(beyond):
         first = int(np.argmax(beyond))
         place = f"segment {first} at byte {int(offsets[first])} with {int(byte_counts[first])} bytes"
         raise InvalidRaster(f"truncated or damaged TIFF: {place} lies beyond the file's {file_size} bytes")

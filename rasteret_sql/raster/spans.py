@@ -55,6 +55,11 @@ class SparseBytes:
             self._chunks.insert(at, view[start - offset : end - offset])
             self.known_bytes += end - start
 
+    @property
+    def prefix(self) -> int:
+        """How many bytes from the start of the file on are known."""
+        return len(self._chunks[0]) if self._starts and self._starts[0] == 0 else 0
+
     def get(self, offset: int, length: int, what: object) -> memoryview | None:
         """``length`` bytes at ``offset``, or None if they are not all known yet. :class:`InvalidRaster` naming ``what`` if the file ends before."""
         if self.size is not None and offset + length > self.size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 from rasteret_sql.raster import tags
@@ -77,7 +77,7 @@ def parse_header(known: SparseBytes) -> Header | NeedBytes:
         return known.need([(0, FIRST_READ if known.size is None else min(FIRST_READ, known.size))])
     wanted: list[Span] = []
     images = _images(_directories(known, form, wanted))
-    wanted.extend(_unknown_values(images))
+    wanted.extend(_unknown_values(images, known))
     if wanted:
         return known.need(wanted)
     return _header(form, images, known.size)
@@ -178,21 +178,32 @@ def _images(directories: list[Directory]) -> list[_Image]:
     return images
 
 
-def _unknown_values(images: list[_Image]) -> list[Span]:
+def _unknown_values(images: list[_Image], known: SparseBytes) -> list[Span]:
     """The spans of values that are not known yet; all of them are bounded together before any is read."""
     unknown: list[Span] = []
     total = 0
     for number, image in enumerate(images):
-        for tag, most in _value_limits(image, is_first=number == 0):
-            span = image.directory.span(tag, most)
-            if span is None:
-                continue
-            total += span[1]
-            if total > MAX_VALUE_BYTES:
-                raise UnsupportedRaster(f"its header has more than {MAX_VALUE_BYTES} bytes")
-            if not image.directory.is_known(tag, span):
-                unknown.append(span)
+        values = image.directory.once(("values", number == 0), lambda image=image, number=number: _values(image, is_first=number == 0))
+        total += values.nbytes
+        if total > MAX_VALUE_BYTES:
+            raise UnsupportedRaster(f"its header has more than {MAX_VALUE_BYTES} bytes")
+        if values.end > known.prefix:
+            unknown += [span for tag, span in values.spans if not image.directory.is_known(tag, span)]
     return unknown
+
+
+class _Values(NamedTuple):
+    """Where the values outside of a directory lie."""
+
+    spans: list[tuple[Tag, Span]]
+    nbytes: int
+    end: int
+
+
+def _values(image: _Image, *, is_first: bool) -> _Values:
+    limits = _value_limits(image, is_first=is_first)
+    spans = [(tag, span) for tag, most in limits if (span := image.directory.span(tag, most)) is not None]
+    return _Values(spans, sum(length for _, (_, length) in spans), max((offset + length for _, (offset, length) in spans), default=0))
 
 
 def _value_limits(image: _Image, *, is_first: bool) -> Iterator[tuple[Tag, int]]:

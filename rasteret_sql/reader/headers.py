@@ -37,8 +37,10 @@ def read_headers(hrefs: Sequence[str], query: Query) -> list[FileHeader | Raster
 
 
 class HeaderReader:
-    """Reads the headers of batch after batch. So many are under way over all batches; an earlier batch goes before a later one, so that it can be
-    worked on while the next is read, and no request waits for the end of a batch."""
+    """Reads the headers of batch after batch, so many at once over all of them.
+
+    An earlier batch goes before a later one, so that it can be worked on while the next is read; no request waits for the end of a batch.
+    """
 
     def __init__(self, query: Query) -> None:
         self._query = query
