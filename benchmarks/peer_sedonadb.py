@@ -58,7 +58,7 @@ class SedonaDB(Contender):
 
 
 class SedonaDBPlain(SedonaDB):
-    """The same statement as its documentation writes such joins: files from one table, rasters opened where they are used, nothing loaded beforehand."""
+    """Such joins as its documentation writes them: files from one table, rasters opened where they are used, nothing loaded beforehand."""
 
     how: ClassVar[str] = "RS_ZonalStatsAll(RS_FromPath(path), zone, 1) over a table of paths and a table of zones; defaults; pixel centres"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX
+from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX, is_taken
 from rasteret_sql.collection.source import BATCH_RECORDS, AssetTable
 from rasteret_sql.errors import InvalidArgument, listing, near, redact
 
@@ -45,6 +45,8 @@ class TableSource:
             raise InvalidArgument(
                 f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}"
             )
+        if taken := [name for name in renamed.column_names if is_taken(name)]:
+            raise InvalidArgument(f"column {taken[0]!r}: reading a collection adds one of this name; rename it: column_map := {{'{taken[0]}': '<name>'}}")
         self._options = options
         self._bands = _bands(renamed.slice(0, 0), options)
         check_band_names(self._bands.hrefs)

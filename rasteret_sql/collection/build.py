@@ -32,6 +32,7 @@ from rasteret_sql.collection.keys import JOURNAL, NO_TIME, OLD, Keys, Lookup
 from rasteret_sql.collection.links import remove_link
 from rasteret_sql.collection.lock import locked
 from rasteret_sql.collection.merge import Rows, from_headers, write_files
+from rasteret_sql.collection.remains import building_folder, remove_remains
 from rasteret_sql.collection.remove import check_nothing_else
 from rasteret_sql.collection.source import AssetTable, RecordSource
 from rasteret_sql.collection.stores import parquet_store
@@ -108,6 +109,7 @@ def build_collection(source: RecordSource, name: str, query: Query, *, force: bo
         recover(folder)
         check_nothing_else(folder, "replaced")
         report = _Build(source, name, folder, query, done).run(force=force)
+        remove_remains(workspace, name)
     counters = query.metrics.snapshot()
     return replace(report, requests=counters.requests, bytes=counters.bytes, seconds=time.monotonic() - started)
 
@@ -153,14 +155,18 @@ class _Build:
         digest = identity_digest(self.source.identity)
         built = None if force else load_built(self.folder)
         kinds = Kinds(built.kinds if built else ())
-        journal = Journal(self.folder.with_name(f".{self.folder.name}.building"), digest, force=force, kinds=kinds)
+        journal = Journal(building_folder(self.folder), digest, force=force, kinds=kinds)
         if journal.forced:
             built = None
         old = None if built is None else parquet_store([self.folder / file.file for file in built.files], from_headers)
         known = [KnownRows(JOURNAL, Lookup(journal.known()), journal.store())] if len(journal.resumed) else []
         if built is not None and old is not None:
             known.insert(0, KnownRows(OLD, Lookup(built.keys), old))
-        content = self._read_all(known, journal, kinds)
+        try:
+            content = self._read_all(known, journal, kinds)
+        except BaseException:
+            journal.remove_if_empty()
+            raise
         failures = pa.concat_tables([FAILURES.empty_table(), *self.failures])
         if not len(journal):
             journal.remove()
@@ -230,7 +236,6 @@ class _Build:
             other = self.folder.with_name(f"{self.name}{suffix}")
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
-                shutil.rmtree(other.with_name(f".{other.name}.building"), ignore_errors=True)
             clean_up(other, made.generation)
 
     def _report(self, keys: Keys, facts: Facts, failed: int) -> BuildReport:

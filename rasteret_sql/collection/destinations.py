@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rasteret_sql.collection.remote import FORMAT, MANIFEST, MOUNTS, PARQUET
-from rasteret_sql.collection.workspace import FAILURES_FILE
+from rasteret_sql.collection.workspace import FAILURES_FILE, local_path
 from rasteret_sql.collection.write import swap_in
-from rasteret_sql.errors import InvalidArgument, RasteretError, redact
+from rasteret_sql.errors import InvalidArgument, RasteretError, one_line, redact
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.storage import loop
+from rasteret_sql.storage.hrefs import resolve_href
 
 T = TypeVar("T")
 
 _OURS = (MANIFEST, FAILURES_FILE, "_metadata", "_common_metadata")
+_LONGEST_PART = 200
+"""Bytes of one name in a path: file systems have room for 255, and what is written beside has a longer name."""
 _AT_ONCE = 4
 """Files on their way to the server; each is whole in memory meanwhile."""
 
@@ -67,11 +70,14 @@ def destination(place: str, query: Query, *, overwrite: bool) -> Destination:
         if redact(place) != place or not place.removeprefix("s3://").strip("/"):
             raise InvalidArgument(f"{redact(place)} is no place to write to; s3://bucket/prefix/ is")
         return _Bucket(place, query, overwrite)
-    if place.startswith("file://"):
-        place = place.removeprefix("file://")
+    if place.lower().startswith("file://"):
+        place = resolve_href(place).path or ""
     if "://" in place:
         raise InvalidArgument(f"{redact(place)} cannot be written to: local paths and s3:// can")
-    return _Local(Path(place).expanduser(), overwrite)
+    path = local_path(place)
+    if "\0" in place or any(len(part.encode()) > _LONGEST_PART for part in path.parts):
+        raise InvalidArgument(f"{one_line(place, 120)!r} is no path to write to: a name in it holds a NUL or has more than {_LONGEST_PART} bytes")
+    return _Local(path, overwrite)
 
 
 def is_one_file(place: str) -> bool:

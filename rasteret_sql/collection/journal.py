@@ -99,6 +99,11 @@ class Journal:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def remove_if_empty(self) -> None:
+        """After a build that failed: no batch was finished, so there is nothing to go on with."""
+        if not self._parts:
+            self.remove()
+
     def _load(self, part: Path) -> Keys:
         with pa.memory_map(str(part.with_name(part.name + _KEYS))) as source:
             table = pa.ipc.open_file(source).read_all()

@@ -20,6 +20,7 @@ from rasteret_sql.collection.workspace import (
     Part,
     check_name,
     collection_names,
+    local_path,
     open_collection,
     open_remote,
     workspace_path,
@@ -60,7 +61,7 @@ def load(place: str, name: str | None = None, *, workspace: str | None = None, s
     :class:`InvalidArgument` where the name is a built collection's.
     """
     chosen = settings or resolve_settings({"workspace": workspace})
-    place = place if is_url(place) else str(Path(place).expanduser().resolve())
+    place = place if is_url(place) else str(local_path(place).resolve())
     found = open_remote(place, chosen) if is_url(place) else open_collection(Path(place))
     link = Link(check_name(name or re.sub(r"[^\w.\-]", "_", found.name)), place)
     save_link(link, chosen.workspace)

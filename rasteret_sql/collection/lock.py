@@ -51,6 +51,18 @@ def locked(file: Path, what: str, deadline: float, cancelled: Callable[[], bool]
         os.close(handle)
 
 
+def is_held(file: Path) -> bool:
+    """Does somebody hold the lock of ``file`` now? Whoever waits for it meanwhile only tries again."""
+    try:
+        handle = os.open(file, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def _acquire(file: Path, what: str, deadline: float, cancelled: Callable[[], bool]) -> tuple[int, bool]:
     file.parent.mkdir(parents=True, exist_ok=True)
     waited = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from rasteret_sql.collection.datasets import DATASETS, Dataset
 from rasteret_sql.collection.lock import locked
 from rasteret_sql.collection.stac.bands import parse_band_map
-from rasteret_sql.collection.workspace import workspace_path
+from rasteret_sql.collection.workspace import local_path, workspace_path
 from rasteret_sql.errors import InvalidArgument, InvalidRaster, listing, near, one_line
 from rasteret_sql.settings import resolve_settings
 
@@ -94,7 +94,7 @@ def read_ready_place(name: str, workspace: str) -> str | None:
 
 
 def _absolute(place: str) -> str:
-    return place if "://" in place else str(Path(place).expanduser().resolve())
+    return place if "://" in place else str(local_path(place).resolve())
 
 
 def _file(workspace: str | None) -> Path:

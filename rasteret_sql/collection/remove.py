@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rasteret_sql.collection.links import known_names, remove_link
 from rasteret_sql.collection.lock import locked
+from rasteret_sql.collection.remains import remains_of, remove_remains
 from rasteret_sql.collection.remote import MANIFEST
 from rasteret_sql.collection.workspace import SUFFIXES, collection_names, lock_file, open_collection, workspace_path
 from rasteret_sql.collection.write import PRIVATE, recover
@@ -22,18 +23,25 @@ _OURS = (*PRIVATE, MANIFEST)
 def remove_collection(name: str, settings: Settings) -> Path:
     """Remove the collection of this name; returns where it was. The rasters that it names stay, and so does what a link stands for.
 
-    The folder first takes a hidden name, so that no reader finds half of it. Links are not followed: of a link to a folder elsewhere, the link
-    alone is removed. Raises :class:`CollectionNotFound`, and :class:`InvalidArgument` for a folder that holds anything but a collection.
+    The folder first takes a hidden name, so that no reader finds half of it. What builds that did not end left goes too, and may be all there is of a
+    name. Links are not followed: of a link to a folder elsewhere, the link alone is removed. Raises :class:`CollectionNotFound`, and
+    :class:`InvalidArgument` for a folder that holds anything but a collection.
     """
     workspace = workspace_path(settings.workspace)
     known = known_names(settings.workspace)
-    if name not in known:
-        raise CollectionNotFound(f"no collection {name!r}{near(name, known)}; built: {listing(known)}")
+    nothing = CollectionNotFound(f"no collection {name!r}{near(name, known)}; built: {listing(known)}")
+    if name not in known and name not in remains_of(workspace):
+        raise nothing
     with locked(lock_file(workspace, name), f"collection {name!r}", time.monotonic() + settings.timeout_s):
         for suffix in SUFFIXES:
             recover(workspace / f"{name}{suffix}")
         found = collection_names(settings.workspace).get(name)
         if found is None:
+            left = remove_remains(workspace, name)
+            if name not in known:
+                if not left:
+                    raise nothing
+                return left[0]
             remove_link(name, settings.workspace)
             return known[name]
         folders = [found, *(folder for suffix in SUFFIXES if (folder := workspace / f"{name}{suffix}") != found and folder.is_dir())]
@@ -44,6 +52,7 @@ def remove_collection(name: str, settings: Settings) -> Path:
             _remove(folder)
             for kept in _beside(folder):
                 shutil.rmtree(kept, ignore_errors=True)
+        remove_remains(workspace, name)
     return found
 
 
@@ -73,6 +82,6 @@ def _remove(folder: Path) -> None:
 
 
 def _beside(folder: Path) -> Iterator[Path]:
-    """The hidden folders of builds: generations, a killed build's batches, half an exchange."""
-    for pattern in (".{}.kept-*", ".{}.building", ".{}.links", ".{}.replaced"):
+    """The hidden folders of finished builds: generations, half an exchange."""
+    for pattern in (".{}.kept-*", ".{}.links", ".{}.replaced"):
         yield from (kept for kept in folder.parent.glob(pattern.format(folder.name)) if not kept.is_symlink())

@@ -22,7 +22,7 @@ from rasteret_sql.collection.remote import RemoteFile, is_remote_file, mount_of,
 from rasteret_sql.collection.schema import MetadataReader, metadata_column
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.band import Band
-from rasteret_sql.storage.hrefs import remote_href
+from rasteret_sql.storage.hrefs import barred_href
 
 
 def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews: bool = False) -> list[tuple[Band | None, ...]]:
@@ -103,10 +103,10 @@ def _chunks(metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[
 
 
 def _from_afar(asset: pa.StructArray, rewrites: Mapping[str, str]) -> pa.StructArray:
-    """Assets of an index that lies at a URL: hrefs are rewritten, and local files refused."""
+    """Assets of an index that lies at a URL: hrefs are rewritten, and those of local files become the error of who reads them."""
     names = [asset.type.field(i).name for i in range(asset.type.num_fields)]
     hrefs = [rewrite(href, rewrites) for href in asset.field("href").to_pylist()]
-    checked = pa.array([None if href is None else remote_href(href) for href in hrefs], pa.string())
+    checked = pa.array([None if href is None else barred_href(href) for href in hrefs], pa.string())
     values = [checked if name == "href" else asset.field(name) for name in names]
     return pa.StructArray.from_arrays(values, names=names, mask=asset.is_null())
 

@@ -26,6 +26,8 @@ from rasteret_sql.settings import Settings
 
 SUFFIXES = ("_records", "_stac")
 _NAME = re.compile(r"[\w][\w.\-]*", re.UNICODE)
+_LONGEST_NAME = 180
+"""Bytes of a collection's name: file systems have room for 255, and hidden twins of a folder have longer names than it."""
 REPLACED = ".replaced"
 """End of the hidden name under which the old folder of a collection waits while the new one takes its place."""
 FAILURES_FILE = "_failures.parquet"
@@ -86,12 +88,31 @@ class Collection:
 def check_name(name: str) -> str:
     """A collection's name is one path component: letters, digits, ``_ - .``; it does not start with a dot."""
     if not _NAME.fullmatch(name):
-        raise InvalidArgument(f"{name!r} is no collection name; letters, digits, '_', '-' and '.' are valid")
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+        raise InvalidArgument(f"{shown!r} is no collection name; letters, digits, '_', '-' and '.' are valid")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise InvalidArgument(f"{name[:40]!r}… is no collection name: it has {len(name.encode())} bytes; at most {_LONGEST_NAME} are valid")
     return name
 
 
 def workspace_path(workspace: str) -> Path:
-    return Path(workspace).expanduser()
+    return local_path(workspace)
+
+
+def local_path(text: str) -> Path:
+    """A path as a user writes it: ``~`` and ``~name`` are home folders where there are such; else a name like others."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of nobody here
+        return Path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Is there such a file or folder? A text that can be no path names none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or it holds a NUL
+        return False
 
 
 def collection_names(workspace: str) -> dict[str, Path]:
@@ -122,7 +143,7 @@ def find_collection(name: str, workspace: str) -> Collection | None:
         folder = collection_names(workspace).get(name)
         if folder is not None:
             return open_collection(folder, name)
-        if not lock_file(workspace_path(workspace), name).exists():
+        if not _NAME.fullmatch(name) or not is_there(lock_file(workspace_path(workspace), name)):
             return None
         time.sleep(_MOMENT_S)  # a build may be exchanging the folders right now
     return None

@@ -220,6 +220,11 @@ BAD = {
         "href_column := 'href'",
         "the table has no column 'id'; name one with column_map := {'<column>': 'id'}; columns: fid, href",
     ),
+    "a name that reading adds": (
+        "SELECT 'a' AS id, 'a.tif' AS href, 1 AS File_Row_Number",
+        "href_column := 'href'",
+        "column 'File_Row_Number': reading a collection adds one of this name; rename it: column_map := {'File_Row_Number': '<name>'}",
+    ),
     "NULL id": ("SELECT NULL::VARCHAR AS id, 'a.tif' AS href", "href_column := 'href'", "column 'id' is NULL in row 1; every record needs an id"),
     "no files": (
         "SELECT 1 AS id",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import duckdb
 import pyproj
 import pytest
 
@@ -69,9 +70,16 @@ def test_the_asset_beats_the_item(catalogue):
     assert catalogue({"proj:code": "EPSG:32633"}, {"proj:code": "EPSG:4326"}, epsg=None)["crs"] == "EPSG:32633"
 
 
-def test_no_crs_anywhere(con, tmp_path, catalogue):
-    import duckdb
+@pytest.mark.parametrize("said", [{"proj:code": "+init={file}"}, {"proj:wkt2": "+init={file}"}, {"proj:code": "{file}:code"}])
+def test_a_crs_that_would_open_a_file_is_none(tmp_path, catalogue, said):
+    """PROJ reads definitions from files that a text names; a remote catalogue must not choose them."""
+    (tmp_path / "codes").write_text("<code> +proj=utm +zone=33 +datum=WGS84\n")
+    catalogue({name: text.format(file=f"{tmp_path}/codes") for name, text in said.items()}, epsg=32633)
+    with pytest.raises(duckdb.Error, match="the file names no CRS"):
+        catalogue({name: text.format(file=f"{tmp_path}/codes") for name, text in said.items()}, epsg=None)
 
+
+def test_no_crs_anywhere(con, tmp_path, catalogue):
     with pytest.raises(duckdb.Error, match="the file names no CRS"):
         catalogue(epsg=None)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from rasteret_sql.collection.assets import check_band_names
 from rasteret_sql.collection.source import Declared
@@ -91,7 +90,7 @@ def asset_of(item: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 def not_geotiff(asset: Mapping[str, Any]) -> str | None:
     """Why this asset is none: its media type, or its ending where the type is missing or vague; None where it is, or may be, a GeoTIFF."""
     kind = str(asset.get("type") or "").partition(";")[0].strip().lower()
-    ending = PurePosixPath(urlsplit(asset["href"]).path).suffix.lower()
+    ending = PurePosixPath(re.split(r"[?#]", asset["href"], maxsplit=1)[0]).suffix.lower()
     if kind in _TIFF_TYPES or ending in _TIFF_ENDINGS:
         return None
     if kind and kind not in _VAGUE_TYPES:
@@ -99,17 +98,27 @@ def not_geotiff(asset: Mapping[str, Any]) -> str | None:
     return f"a {ending} file" if ending in _OTHER_ENDINGS else None
 
 
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9._-]+")
+_DEFINITION = re.compile(r"\s*(?:[A-Za-z_]+\s*\[|\{)")
+"""WKT or PROJJSON. PROJ also understands texts that name local files, such as ``+init=``: what a catalogue says must not reach those."""
+
+
 def declared_crs(item: Mapping[str, Any], asset: Mapping[str, Any] | None) -> str | None:
-    """The projection extension's CRS, of the asset before the item: ``proj:code`` (2.0), ``proj:epsg`` (1.x), ``proj:wkt2``, ``proj:projjson``."""
+    """The projection extension's CRS, of the asset before the item: ``proj:code`` (2.0), ``proj:epsg`` (1.x), ``proj:wkt2``, ``proj:projjson``;
+    the header's where that is none.
+    """
     for fields in (asset or {}, members(item, "properties")):
         code, epsg = fields.get("proj:code"), fields.get("proj:epsg")
-        if isinstance(code, str) and code:
+        if isinstance(code, str) and _CODE.fullmatch(code):
             return code
         if isinstance(epsg, int) and not isinstance(epsg, bool):
             return f"EPSG:{epsg}"
         for name in ("proj:wkt2", "proj:projjson"):
-            if found := fields.get(name):
-                return found if isinstance(found, str) else json.dumps(found)
+            found = fields.get(name)
+            if isinstance(found, dict) and found:
+                return json.dumps(found)
+            if isinstance(found, str) and _DEFINITION.match(found):
+                return found
     return None
 
 

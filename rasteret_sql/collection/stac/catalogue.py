@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
+from rasteret_sql.collection.workspace import local_path
 from rasteret_sql.errors import InvalidArgument, ReadError, one_line, redact
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.storage import loop
 from rasteret_sql.storage.documents import Document, DocumentRequest, fetch_documents
+from rasteret_sql.storage.hrefs import resolve_href
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ITEM_SEARCH = re.compile(r"https://api\.stacspec\.org/v[^/]+/item-search(#.*)?")
@@ -73,9 +75,9 @@ class Reader:
 def open_root(place: str, reader: Reader) -> Root:
     """Read the root of a catalogue; :class:`ReadError` where it is not reachable, :class:`InvalidArgument` where it is no catalogue."""
     if is_url(place):
-        scheme = urlsplit(place).scheme.lower()
+        scheme = place.partition(":")[0].lower()
         if scheme == "file":
-            return _checked(_read_file(unquote(urlsplit(place).path)), local=True)
+            return _checked(_read_file(resolve_href(place).path or ""), local=True)
         if scheme not in {"http", "https"}:
             raise InvalidArgument(f"{redact(place)}: {scheme}:// catalogues are not read; http://, https:// and local paths are")
         return _checked(reader.read(DocumentRequest(place)), local=False)
@@ -98,10 +100,10 @@ def _checked(document: Document, *, local: bool) -> Root:
 
 
 def _read_file(path: str) -> Document:
-    file = Path(path).expanduser()
-    if file.is_dir():
-        file /= "catalog.json"
+    file = local_path(path)
     try:
+        if file.is_dir():
+            file /= "catalog.json"
         return Document(str(file.resolve()), json.loads(file.read_bytes()))
     except OSError as error:
         raise ReadError(f"the catalogue cannot be read: {error.strerror or type(error).__name__}", str(file)) from None
@@ -122,7 +124,12 @@ def is_url(place: str) -> bool:
 def resolve(href: str, base: str) -> str:
     """``href`` as found in the document at ``base``, a URL or a path."""
     if is_url(base):
-        return href if is_url(href) or href.startswith("/vsi") else urljoin(base, href)
+        if is_url(href) or href.startswith("/vsi"):
+            return href
+        try:
+            return urljoin(base, href)
+        except ValueError:  # no place that a URL can name: whoever reads it says so
+            return href
     if is_url(href):
         return unquote(urlsplit(href).path) if href.lower().startswith("file://") else href
     return str((Path(base).parent / href).resolve())

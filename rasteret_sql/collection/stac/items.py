@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from rasteret_sql.collection.assets import rewrite
-from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX
+from rasteret_sql.collection.schema import CONTRACT, METADATA_SUFFIX, is_taken
 from rasteret_sql.collection.source import AssetTable, Declared
 from rasteret_sql.collection.stac.bands import BandRef, asset_of, declared, declared_crs, not_geotiff
 from rasteret_sql.collection.stac.catalogue import resolve
@@ -92,7 +92,7 @@ def _kept(properties: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in properties.items():
         if value is None or name == "datetime" or name.startswith("proj:") or not name or "\0" in name:
             continue  # the time is a column of its own; of the projection the files' headers know better
-        column = f"stac:{name}" if name.lower() in _TAKEN else f"{name}_" if name.lower().endswith(METADATA_SUFFIX) else name
+        column = f"stac:{name}" if name.lower() in _TAKEN or is_taken(name) else f"{name}_" if name.lower().endswith(METADATA_SUFFIX) else name
         kept[column] = value
     return kept
 

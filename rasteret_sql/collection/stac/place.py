@@ -57,6 +57,8 @@ def parse_interval(value: Any) -> Interval | None:
     if value is None:
         return None
     ends = value.split("/") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    if len(ends) == 3 and isinstance(value, str):
+        raise InvalidArgument(f"{value!r} is no date; 'YYYY-MM-DD' is, and for both ends ['2024-01-01', '2024-01-31']")
     if len(ends) not in (1, 2):
         raise InvalidArgument(f"date_range has {len(ends)} ends; one date or two are valid, such as ['2024-01-01', '2024-01-31']")
     first, last = parse_date(ends[0]), parse_date(ends[-1])
@@ -115,10 +117,14 @@ def parse_box(value: Any) -> Box | None:
         return None
     numbers = _numbers(value)
     if numbers is None:
-        raise InvalidArgument(f"bbox := {value!r} is not valid; [west, south, east, north] in degrees is")
+        written = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+        valid = "[west, south, east, north] in degrees" if len(written) != 4 else f"[{', '.join(written)}], without quotes,"
+        raise InvalidArgument(f"bbox := {value!r} is not valid; {valid} is")
     west, south, east, north = numbers
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
-        raise InvalidArgument(f"bbox {list(numbers)} is outside of -180…180 and -90…90 degrees; [west, south, east, north] is valid")
+        turned = abs(south) > 90 or abs(north) > 90
+        meant = f"; longitude comes first: [{south:g}, {west:g}, {north:g}, {east:g}]?" if turned and abs(west) <= 90 and abs(east) <= 90 else ""
+        raise InvalidArgument(f"bbox {list(numbers)} is outside of -180…180 and -90…90 degrees; [west, south, east, north] is valid{meant}")
     if south > north:
         raise InvalidArgument(f"bbox {list(numbers)} is reversed: south {south:g} lies above north {north:g}; [west, south, east, north] is valid")
     if west > east and west - east < 180:
@@ -174,7 +180,7 @@ def parse_geometry(value: Any) -> dict[str, Any] | None:
         return None
     try:
         found = _shape(value)
-    except _NO_GEOMETRY as error:
+    except (*_NO_GEOMETRY, RecursionError) as error:
         raise InvalidArgument(f"intersects is no geometry ({one_line(str(error), 80)}); GeoJSON, WKT or a GEOMETRY is valid") from None
     if found.is_empty:
         raise InvalidArgument("intersects is an empty geometry")

@@ -193,7 +193,7 @@ def _text(name: str, value: Any) -> str | None:
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
-    found = [value] if isinstance(value, str) else value or []
+    found = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(found, list) or not all(isinstance(text, str) and text for text in found):
         raise InvalidArgument(f"{name} := {value!r} is not valid; a list of texts is")
     return tuple(found)
@@ -250,5 +250,5 @@ def _parse_filter(value: Any) -> str | Json | None:
 def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{name} is no valid JSON: {error}") from None
