@@ -97,7 +97,7 @@ def _sample_reason(layout: Layout) -> str | None:
         dtype = np.dtype(object)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         return f"dtype {layout.dtype!r} is not read; integers of 8 to 64 and floats of 16 to 64 bits are"
-    packed = dtype == packed_dtype(layout.bits) and layout.compression not in IMAGES - {tags.JPEG}
+    packed = layout.dtype == packed_dtype(layout.bits) and layout.compression not in IMAGES - {tags.JPEG}
     if layout.bits != dtype.itemsize * 8 and not packed:
         return f"samples of {layout.bits} bits in {layout.dtype} are not read; samples of whole width and packed unsigned ones of 1 to 15 bits are"
     if layout.fill_order != 1 and not (layout.compression in _REVERSED or layout.compression == tags.JPEG):

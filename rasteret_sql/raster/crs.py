@@ -38,6 +38,8 @@ _PROBES: Final = 5
 """Points along each side of the lattice that measures how much a transformation bends a geometry's box."""
 _POLYGON: Final = 3
 """Type id of a polygon in shapely."""
+_NO_BRACES: Final = str.maketrans("{}", "()")
+"""pyproj takes any text with a brace for JSON; in WKT braces occur in names only."""
 _MAX_PIECES: Final = 4096
 """Most pieces that the diagonal of a geometry's box is cut into."""
 
@@ -54,17 +56,25 @@ def crs_wkt(text: str) -> str:
     return str(_parse_crs(text).to_wkt())
 
 
-@lru_cache(maxsize=512)
 def _parse_crs(text: str) -> pyproj.CRS:
     """``EPSG:32643``, ``OGC:CRS84``, a bare EPSG code, WKT, PROJJSON or a PROJ string; :class:`InvalidArgument` when it is none of them."""
+    found = _looked_up(text)
+    if isinstance(found, str):
+        raise InvalidArgument(found)
+    return found
+
+
+@lru_cache(maxsize=512)
+def _looked_up(text: str) -> pyproj.CRS | str:
+    """The CRS, or what is wrong: PROJ searches long for what it does not know, and a statement asks several times."""
     name = text.strip()
+    if not name.startswith("{"):
+        name = name.translate(_NO_BRACES)
     try:
         return pyproj.CRS.from_user_input(CRS84 if name.upper() == "CRS84" else f"EPSG:{name}" if name.isdigit() else name)
     except (CRSError, ProjError) as error:
         asked = one_line(name, 80)
-        raise InvalidArgument(
-            f"unknown CRS {asked!r} ({one_line(str(error), 120)}); give an EPSG code (EPSG:32643), OGC:CRS84, WKT2 or PROJJSON"
-        ) from None
+        return f"unknown CRS {asked!r} ({one_line(str(error), 120)}); give an EPSG code (EPSG:32643), OGC:CRS84, WKT2 or PROJJSON"
 
 
 @lru_cache(maxsize=1024)

@@ -33,7 +33,12 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """JPEG markers without a length."""
 _START_OF_SCAN = 0xDA
-_END_OF_IMAGE = b"\xff\xd9"
+_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+MAX_SCANS = 100
+"""Of one JPEG stream, as in libtiff: each scan of a progressive stream goes over all pixels, though it may have a few bytes only."""
+MAX_CODED_TILES = 1024
+"""Tiles of one JPEG 2000 codestream: the decoder reserves some kilobytes for each before it reads any. In TIFF there is one."""
+_CODESTREAM = b"\xff\x4f\xff\x51"
 
 
 def decode_image(data: Stored, layout: Layout, rows: int, sample: int | None, empty: Allocate) -> Pixels:
@@ -78,7 +83,11 @@ def _height(data: Stored, layout: Layout, rows: int) -> int | None:
 
     None where the decoder compares the size itself before it makes pixels.
     """
-    found = _jpeg_size(data, layout) if layout.compression == tags.JPEG else _jpeg_2000_size(data) if layout.compression in tags.JPEG_2000 else None
+    found: tuple[int, int] | None = None
+    if layout.compression == tags.JPEG:
+        found = _jpeg_size(data, layout)
+    elif layout.compression in tags.JPEG_2000:
+        found = _jpeg_2000_size(data, layout)
     if found is None:
         return None
     width, height = found
@@ -110,13 +119,36 @@ def _jpeg_size(data: Stored, layout: Layout) -> tuple[int, int]:
     raise InvalidRaster(f"corrupt JPEG segment of {len(data)} bytes: it has no frame header")
 
 
-def _jpeg_2000_size(data: Stored) -> tuple[int, int]:
-    """Width and height by the SIZ marker (ISO 15444-1 A.5.1), which comes first in a codestream, bare or in a JP2 box."""
-    start = bytes(data[: 1 << 12]).find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(data) < start + 24:
+def _jpeg_2000_size(data: Stored, layout: Layout) -> tuple[int, int]:
+    """Width and height by the SIZ marker (ISO 15444-1 A.5.1), which comes first in a codestream. Its samples must not be more than the segment's."""
+    start = _codestream_start(data)
+    if bytes(data[start : start + 4]) != _CODESTREAM or len(data) < start + 42:
         raise InvalidRaster(f"corrupt JPEG 2000 segment of {len(data)} bytes: it has no codestream header")
-    right, bottom, left, top = (_number(data, start + 8 + 4 * i, 4) for i in range(4))
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = (_number(data, start + 8 + 4 * i, 4) for i in range(8))
+    samples = _number(data, start + 40, 2)
+    if samples > layout.segment_samples:
+        raise InvalidRaster(f"JPEG 2000 segment holds {samples} samples; the file says {layout.segment_samples}")
+    tiles = -(-(right - tile_left) // max(tile_width, 1)) * -(-(bottom - tile_top) // max(tile_height, 1))
+    if tiles > MAX_CODED_TILES and right - left == layout.tile_width and bottom - top <= layout.tile_height:
+        raise InvalidRaster(f"JPEG 2000 segment of {tiles} tiles; at most {MAX_CODED_TILES} are read")
     return right - left, bottom - top
+
+
+def _codestream_start(data: Stored) -> int:
+    """Where the codestream begins: at once, or in the first ``jp2c`` box (ISO 15444-1 I.4). The length of ``data`` where there is none."""
+    if bytes(data[4:8]) != b"jP  ":
+        return 0
+    at = 0
+    while at + 8 <= len(data):
+        size, head = _number(data, at, 4), 8
+        if size == 1:
+            size, head = _number(data, at + 8, 8), 16
+        if bytes(data[at + 4 : at + 8]) == b"jp2c":
+            return at + head
+        if size < head:
+            break
+        at += size
+    return len(data)
 
 
 def _number(data: Stored, at: int, size: int) -> int:
@@ -126,6 +158,8 @@ def _number(data: Stored, at: int, size: int) -> int:
 def _jpeg(data: Stored, layout: Layout, out: Pixels) -> None:
     if bytes(data).rfind(_END_OF_IMAGE) < 0:
         raise InvalidRaster(f"truncated JPEG segment of {len(data)} bytes: it has no end marker")  # libjpeg would fill up with grey
+    if (scans := bytes(data).count(_SCAN)) > MAX_SCANS:  # in coded data 0xFF is followed by 0
+        raise InvalidRaster(f"JPEG segment of {scans} scans; at most {MAX_SCANS} are read")
     stored, wanted = ("YCBCR", "RGB") if layout.ycbcr else ("UNKNOWN", "UNKNOWN")
     _ic.jpeg8_decode(data, tables=layout.jpeg_tables or None, colorspace=stored, outcolorspace=wanted, out=out)
 

@@ -188,6 +188,8 @@ def resolve(keys: GeoKeys, *, is_geographic: bool) -> tuple[int | None, str | No
         crs = geographic(keys) if is_geographic else projected(keys)
         if crs is None:
             return None, None
+        if crs.is_bound:  # has no code, and PROJ takes seconds to find that out
+            return None, crs.to_wkt()
         epsg = crs.to_epsg(min_confidence=_EQUIVALENT)
         if epsg is None or not pyproj.CRS.from_epsg(epsg).equals(crs, ignore_axis_order=True):
             return None, crs.to_wkt()
@@ -391,9 +393,10 @@ def _named(keys: GeoKeys, part: str) -> str | None:
 
 
 def _text(keys: GeoKeys, key: Key) -> str:
-    """A citation as a name may be: printable, not endless; empty without one."""
+    """A citation as a name may be: printable, not endless, without braces, by which pyproj knows JSON; empty without one."""
     text = keys.get(key)
-    return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_NAME]).strip() if isinstance(text, str) else ""
+    letters = text[:MAX_NAME] if isinstance(text, str) else ""
+    return "".join(letter if letter.isprintable() and letter not in "{}" else " " for letter in letters).strip()
 
 
 def _angle_unit(base: pyproj.CRS) -> object:

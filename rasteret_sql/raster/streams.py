@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 
-from rasteret_sql.errors import UnsupportedRaster
+from rasteret_sql.errors import InvalidRaster, UnsupportedRaster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,10 +81,14 @@ def _lzw_safe_nbytes(data: Stored) -> int:
     lowest_one = octets & np.negative(octets)
     at = np.flatnonzero(octets[1:] < lowest_one[:-1])  # as many zeros from the top of the next byte as make eight after this byte's last one
     ends = at * 8 + 16 - _TRAILING_ZEROS[octets[at]]
+    left = 4096 + len(data) // 16
     start = 9  # bit where the first code after a clear code begins; the decoder refuses streams that do not begin with one
     while start + 9 <= len(data) * 8:
         if _bits(data, start, 9) > 257:
             return (start + 7) // 8
+        left -= 1
+        if left < 0:  # writers clear when the table is full, or where a row ends; looking at more would take seconds
+            raise InvalidRaster(f"corrupt LZW segment of {len(data)} bytes: a clear code every few bytes")
         near = ends[np.searchsorted(ends, start, "right") : np.searchsorted(ends, start + _LZW_WIDTHS.size)]
         widths = _LZW_WIDTHS[near - start]
         clears = (

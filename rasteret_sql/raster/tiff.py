@@ -183,7 +183,7 @@ def _unknown_values(images: list[_Image], known: SparseBytes) -> list[Span]:
     unknown: list[Span] = []
     total = 0
     for number, image in enumerate(images):
-        values = image.directory.once(("values", number == 0), lambda image=image, number=number: _values(image, is_first=number == 0))
+        values = _values(image, is_first=number == 0)
         total += values.nbytes
         if total > MAX_VALUE_BYTES:
             raise UnsupportedRaster(f"its header has more than {MAX_VALUE_BYTES} bytes")
@@ -201,6 +201,10 @@ class _Values(NamedTuple):
 
 
 def _values(image: _Image, *, is_first: bool) -> _Values:
+    return image.directory.once(("values", is_first), lambda: _found_values(image, is_first=is_first))
+
+
+def _found_values(image: _Image, *, is_first: bool) -> _Values:
     limits = _value_limits(image, is_first=is_first)
     spans = [(tag, span) for tag, most in limits if (span := image.directory.span(tag, most)) is not None]
     return _Values(spans, sum(length for _, (_, length) in spans), max((offset + length for _, (offset, length) in spans), default=0))

@@ -67,6 +67,7 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
         shared.setdefault(job.key, []).append(position)
     cache = query.engine.cache
     run = _Run([_together([jobs[p] for p in positions]) for positions in shared.values()], query)
+    query.work.expect(len(run.jobs))
     loads: list[int] = []
     waits: list[tuple[int, Future[Pixels]]] = []
     try:
@@ -158,24 +159,30 @@ class _Run:
         try:
             async with self._turns.take(group[0]):
                 for position, span in zip(group, spans, strict=True):
-                    try:
-                        await event_loop.run_in_executor(self.query.engine.decoders, self._decode_and_use, position, span)
-                    except errors.RasteretError as error:
+                    error = await event_loop.run_in_executor(self.query.engine.decoders, self._decode_and_use, position, span)
+                    if error is not None:
                         self._fail([position], error)
         finally:
             self._release(cost)
 
-    def _decode_and_use(self, position: int, span: memoryview) -> None:
+    def _decode_and_use(self, position: int, span: memoryview) -> errors.RasteretError | None:
+        """In a decoder's thread. The error is returned: raised, it would stay behind, never asked for, where the statement ends meanwhile."""
         job = self.jobs[position]
         try:
             pixels = decode_segment(span, job.layout, job.rows, empty=self.query.engine.blocks.empty)
         except errors.InvalidRaster as error:
-            raise errors.ReadError(str(error), job.key.href, (job.key.offset, job.key.offset + job.length)) from None
+            return errors.ReadError(str(error), job.key.href, (job.key.offset, job.key.offset + job.length))
+        except errors.RasteretError as error:
+            return error
         pixels.flags.writeable = False
         self.query.metrics.count(tiles_decoded=1)
         self.query.engine.cache.settle(job.key, pixels)
-        job.use(pixels)
+        try:
+            job.use(pixels)
+        except errors.RasteretError as error:
+            return error
         self.query.engine.trimmer.count(job.length)
+        return None
 
     async def _follow(self, position: int, future: Future[Pixels]) -> None:
         """Use what another query loads; where that fails, load it here. (Shielded: to be cancelled here must not end the load for others.)"""
@@ -205,6 +212,7 @@ class _Run:
     def _fail(self, group: Sequence[int], error: errors.RasteretError) -> None:
         if self.query.raise_errors:
             raise error
+        self.query.work.failed += len(group)
         for position in group:
             self.failures[position] = error
             self.query.engine.cache.settle(self.jobs[position].key, error)

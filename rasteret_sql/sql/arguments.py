@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rasteret_sql.errors import BandNotFound, InvalidArgument, listing, near
+from rasteret_sql.errors import BandNotFound, InvalidArgument, listing, near, redact
 from rasteret_sql.settings import Settings, resolve_settings
+
+_FIRST_CODE, _LAST_CODE = 1024, 32767
+"""Numbers that EPSG gives to CRSs."""
+MOST_SHOWN = 120
+"""Characters of a value, or values of a list, that a message has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Arguments:
         return value
 
     def crs(self, name: str) -> str | None:
-        return self.name(name, "a CRS in quotes such as 'EPSG:32643'")
+        value = self.get(name)
+        code = value if isinstance(value, int) and _FIRST_CODE <= value <= _LAST_CODE else 32643
+        return self.name(name, f"a CRS in quotes such as 'EPSG:{code}'")
 
     def names(self, name: str) -> list[str] | None:
         """A list of names; a single one counts as a list of one."""
@@ -97,8 +104,12 @@ class Arguments:
         is_map = isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
         pairs = dict(value) if is_map else value
         if not isinstance(pairs, dict) or not all(isinstance(key, str) and type(item) is kind for key, item in pairs.items()):
-            raise InvalidArgument(f"{name} := {shown(value)} is not valid; {{'name': {'0' if kind is int else repr('other')}, …}} is")
+            example = _EXAMPLES.get(name) or ("{'name': 0, …}" if kind is int else "{'name': 'other', …}")
+            raise InvalidArgument(f"{name} := {shown(value)} is not valid; {example} is")
         return pairs
+
+
+_EXAMPLES = {"expressions": "{'ndvi': '(B08 - B04) / (B08 + B04)'}", "band_map": "{'B04': 'red', 'B08': 'nir'}"}
 
 
 def _is_number(value: Any) -> bool:
@@ -107,12 +118,18 @@ def _is_number(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as SQL writes it, as far as messages need it."""
+    """A value as SQL writes it, as far as messages need it: long ones are cut, URLs without their secrets."""
     if value is None or isinstance(value, bool):
         return {None: "NULL", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return f"[{', '.join(map(shown, value))}]"
-    return repr(value) if isinstance(value, str | dict | bytes) else str(value)
+        return f"[{_cut(', '.join(map(shown, value[:MOST_SHOWN])))}]"
+    if isinstance(value, str):
+        return repr(_cut(redact(value)))
+    return _cut(repr(value) if isinstance(value, dict | bytes) else str(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def chosen_bands(asked: Any, known: list[str] | None) -> list[str]:
@@ -125,8 +142,8 @@ def chosen_bands(asked: Any, known: list[str] | None) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InvalidArgument(f"bands := {shown(asked)} is not valid; a list of band names is, such as ['B04', 'B08']")
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InvalidArgument(f"band {repeated!r} is asked for twice")
+        raise InvalidArgument(f"band {shown(repeated)} is asked for twice")
     for name in names:
         if known is not None and name not in known:
-            raise BandNotFound(f"unknown band {name!r}{near(name, known)}; bands: {listing(known)}")
+            raise BandNotFound(f"unknown band {shown(name)}{near(name, known)}; bands: {listing(known)}")
     return names

@@ -143,6 +143,7 @@ TABLE_FUNCTIONS = (
     ),
     TableFunction("rasteret_plan", "what a read would fetch; nothing is read", ("collection", "geometries"), READ | {"pixels": "'center'"} | TARGET),
     TableFunction("rasteret_functions", "every function with its signature and a line of help"),
+    TableFunction("rasteret_help", "arguments, result columns and an example of one function, or of all", (), {"function": "NULL"}),
     TableFunction("rasteret_settings", "limits and options in force"),
     TableFunction("rasteret_io", "what the last reads did: requests, bytes, cache hits", (), {"last": "10"}),
 )

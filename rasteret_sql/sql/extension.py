@@ -29,6 +29,7 @@ from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
 
 CATALOGS = ("rasteret", "rasteret_sql")
 """Name of the attached catalog; the second one where the user's own database file has the first (``rasteret.db``)."""
+_TEMPORARY = "CREATE OR REPLACE TEMP MACRO"
 _LOCK = threading.Lock()
 
 Function = Callable[..., pa.Array]
@@ -58,6 +59,15 @@ def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
             con.execute(statement).fetchall()
         interrupts.follow(con, instance)
     return con
+
+
+def register_cursor(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Plain names on a cursor of a registered connection: functions are there already, temporary macros belong to each cursor."""
+    with _LOCK:
+        catalog = _catalog(cursor)
+        for statement in _macros(catalog, _instance(cursor, catalog)):
+            if statement.startswith(_TEMPORARY):
+                cursor.execute(statement).fetchall()
 
 
 def _check_no_transaction(con: duckdb.DuckDBPyConnection) -> None:
@@ -152,10 +162,10 @@ def _macros(catalog: str, instance: str) -> list[str]:
     statements = []
     for function in TABLE_FUNCTIONS:
         short = function.name.removeprefix("rasteret_")
-        statements.append(f"CREATE OR REPLACE TEMP MACRO {function.macro(function.name, instance)}")
+        statements.append(f"{_TEMPORARY} {function.macro(function.name, instance)}")
         statements += [f"CREATE OR REPLACE MACRO {function.macro(f'{catalog}.main.{name}', instance)}" for name in (short, function.name)]
     for scalar in scalar_functions(VALUE_SLOTS, PIXEL_SLOTS, instance):
         short = scalar.name.removeprefix("rasteret_")
-        statements.append(f"CREATE OR REPLACE TEMP MACRO {scalar.name}{scalar.body}")
+        statements.append(f"{_TEMPORARY} {scalar.name}{scalar.body}")
         statements += [f"CREATE OR REPLACE MACRO {catalog}.main.{name}{scalar.body}" for name in (short, scalar.name)]
     return statements

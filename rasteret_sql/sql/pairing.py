@@ -101,9 +101,9 @@ results (1.2 million rows, 100 MB) and probe it with the points. Told that there
 
 def source_of(records: Records) -> str:
     """The scan once more for what only paired records need; a relation's rows are numbered once and kept."""
-    return records.scan if records.collection is not None else "__rel"
+    return records.scan if records.collection is not None else "__rasteret_rel"
 
 
 def relation_cte(records: Records) -> str:
-    """``__rel``: a user's relation, read once, so that its row numbers hold."""
-    return "" if records.collection is not None else f"__rel AS MATERIALIZED (FROM {records.scan}),"
+    """``__rasteret_rel``: a user's relation, read once, so that its row numbers hold."""
+    return "" if records.collection is not None else f"__rasteret_rel AS MATERIALIZED (FROM {records.scan}),"

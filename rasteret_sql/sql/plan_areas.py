@@ -9,10 +9,14 @@ from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.raster.resample import RESAMPLING
 from rasteret_sql.raster.targets import Target
+from rasteret_sql.sql import hints
 from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import PIXELS, STATUS, area_ctes, reading
 from rasteret_sql.sql.sources import BandType, Geometries
+
+MOST_UNITS = 1e10
+"""The Earth is 4e7 metres around; beyond, numbers are no places on it, and lose the pixels' own places to rounding."""
 
 
 def plan_read(arguments: Arguments) -> str:
@@ -23,6 +27,7 @@ def plan_read(arguments: Arguments) -> str:
     fixed = text(options.to_json())
     pixels = [f"{kind.pick('u', i)} AS {ident(band)}" for i, (band, kind) in enumerate(zip(bands, types, strict=True))]
     examples = "payload, " if records.collection is None else ""
+    hint = hints.exchanged(records, "(g.xmin + g.xmax) / 2", "(g.ymin + g.ymax) / 2")
     return f"""
 {area_ctes(records, geometries, bands, options.on_error)},
 __t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
@@ -37,7 +42,7 @@ __b AS (
 )
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
   CASE WHEN g.error IS NOT NULL THEN 'error' WHEN met IS NULL THEN 'outside' ELSE {STATUS.format("u.status")} END AS status,
-  coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL)) AS error
+  coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL), if(met IS NULL, {hint}, NULL)) AS error
 FROM __b"""
 
 
@@ -58,6 +63,9 @@ SELECT 'total', NULL, {totals} FROM __t"""
 def _target(arguments: Arguments, bands: Sequence[str]) -> Target:
     """The grid that a call asks for; what would have no effect is refused."""
     resolution, crs, align_to = arguments.number("resolution"), arguments.crs("target_crs"), arguments.place("align_to")
+    for name, numbers in (("resolution", (resolution,)), ("align_to", align_to or ())):
+        if any(number is not None and abs(number) > MOST_UNITS for number in numbers):
+            raise InvalidArgument(f"{name} := {shown(arguments.get(name))} is not valid; numbers up to {MOST_UNITS:g} are")
     asked = arguments.get("resampling")
     resampling = arguments.choice("resampling", RESAMPLING)
     if crs is not None:

@@ -40,6 +40,10 @@ def plan_export(arguments: Arguments) -> str:
         "settings": asdict(arguments.settings),
     }
     return f"""
-WITH __e AS MATERIALIZED (SELECT __rasteret_export_begin({text(json.dumps(request))}) AS t),
-     __n AS (SELECT sum(__rasteret_export_take(__e.t, {ROW})) AS n FROM __e, (SELECT * EXCLUDE ({hidden}) FROM {records.scan}) AS {ROW})
-SELECT unnest(u, recursive := true) FROM (SELECT unnest(__rasteret_export_end((SELECT t FROM __e), coalesce(n, 0)::BIGINT)) AS u FROM __n)"""
+WITH __rasteret_to AS MATERIALIZED (SELECT __rasteret_export_begin({text(json.dumps(request))}) AS t),
+     __rasteret_took AS (
+  SELECT sum(__rasteret_export_take(__rasteret_to.t, {ROW})) AS n FROM __rasteret_to, (SELECT * EXCLUDE ({hidden}) FROM {records.scan}) AS {ROW}
+)
+SELECT unnest(u, recursive := true) FROM (
+  SELECT unnest(__rasteret_export_end((SELECT t FROM __rasteret_to), coalesce(n, 0)::BIGINT)) AS u FROM __rasteret_took
+)"""

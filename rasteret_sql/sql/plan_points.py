@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.interpolate import SIDES
 from rasteret_sql.reader.visits import MASKED, NODATA, OK, UNMATCHED
-from rasteret_sql.sql import pairing
+from rasteret_sql.sql import hints, pairing
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
@@ -179,6 +179,8 @@ def _reasons(asked: _Sample) -> str:
         status = f"if({none}, {NODATA}, {status})"
         reasons.append(f"if({none}, {text(f'the expression {expression.name} is NULL here')}, NULL)")
     reasons.append("if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
+    hint = f"coalesce({hints.no_degrees('__g.g.lon', '__g.g.lat')}, {hints.exchanged(asked.records, '__g.g.lon', '__g.g.lat')})"
+    reasons.append(f"if(s.no IS NULL, {hint}, NULL)")
     met = "s.no"
     if when := asked.when("__g.src"):
         met = f"nullif(s.status, {UNMATCHED})"

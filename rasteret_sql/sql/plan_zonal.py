@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.statistics import Statistic, parse_statistics
 from rasteret_sql.reader.zones import MASK, WEIGHT
-from rasteret_sql.sql import pairing
+from rasteret_sql.sql import hints, pairing
 from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeric, parse_expression
 from rasteret_sql.sql.formulas import Formulas
@@ -80,6 +80,7 @@ def plan_zonal(arguments: Arguments) -> str:
     geometries = Geometries.of(arguments, "geometries")
     long = any(statistic.name in _LONG for statistic in statistics)
     read = _per_record(records, options, types, paced=long) if per == "record" else _per_period(records, options, types, per, solar=solar)
+    hint = hints.exchanged(records, "(g.g.xmin + g.g.xmax) / 2", "(g.g.ymin + g.g.ymax) / 2")
     first = "z.record_id AS record_id" if per == "record" else "z.period AS period"
     return f"""
 WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(options.on_error, polygons=True)}),{records_cte(records)},
@@ -87,7 +88,7 @@ WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(opti
 __h AS MATERIALIZED (SELECT __rasteret_hold_zones(list({{'no': no, 'wkb': g.wkb}}), any_value(crs)) AS ticket FROM __g),{read}
 SELECT src.*, {first}, z.datetime AS datetime, ([{listed(map(text, asked.outputs))}])[g.o + 1] AS band, {listed(_statistic_columns(statistics))},
   CASE WHEN g.g.error IS NOT NULL THEN 'error' WHEN z.u IS NULL THEN 'outside' ELSE {STATUS.format("z.u.status")} END AS status,
-  coalesce(g.g.error, z.u.error, if(g.g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL)) AS error
+  coalesce(g.g.error, z.u.error, if(g.g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL), if(z.u IS NULL, {hint}, NULL)) AS error
 FROM (SELECT *, unnest(range({len(asked.outputs)})) AS o FROM __g) AS g LEFT JOIN __z AS z ON z.u."no" = g.no AND z.u.output = g.o"""
 
 

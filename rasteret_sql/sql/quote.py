@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rasteret_sql.errors import InvalidArgument
+from rasteret_sql.errors import InvalidArgument, one_line
+
+RESERVED = "__rasteret_"
+"""What relations inside of plans start with, where a user's relation may stand beside them."""
+MOST_PARTS = 3
+"""Of a relation's name: catalog, schema, table."""
 
 
 def ident(name: str) -> str:
@@ -23,7 +28,12 @@ def text(value: str) -> str:
 
 def relation(name: str) -> str:
     """A relation's name as a macro hands it over: ``s2``, ``main.s2``, or with parts in double quotes where they hold dots."""
-    return ".".join(ident(part) for part in name_parts(name))
+    parts = name_parts(name)
+    if len(parts) > MOST_PARTS:
+        raise InvalidArgument(f"{one_line(name, 120)!r} is no name of a table: it has {len(parts)} parts; names with dots go in double quotes")
+    if len(parts) == 1 and parts[0].lower().startswith(RESERVED):
+        raise InvalidArgument(f"{one_line(name, 120)!r} is a name for what plans make; say in which schema such a table is, or rename it")
+    return ".".join(ident(part) for part in parts)
 
 
 def name_parts(name: str) -> list[str]:
@@ -41,7 +51,7 @@ def name_parts(name: str) -> list[str]:
             break
         rest = rest[1:]
     if not all(parts):
-        raise InvalidArgument(f"{name!r} is no name of a table")
+        raise InvalidArgument(f"{one_line(name, 120)!r} is no name of a table")
     return parts
 
 

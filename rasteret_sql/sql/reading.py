@@ -30,7 +30,7 @@ def reading(arguments: Arguments, name: str, *, needs_bands: bool = True) -> tup
 
 
 def records_cte(records: Records) -> str:
-    return pairing.record_ctes(records if records.collection is not None else replace(records, scan="__rel"))
+    return pairing.record_ctes(records if records.collection is not None else replace(records, scan="__rasteret_rel"))
 
 
 def area_ctes(records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False) -> str:

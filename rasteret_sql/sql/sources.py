@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import re
@@ -17,10 +18,11 @@ import pyarrow.parquet as pq
 
 from rasteret_sql.collection.build import index_files
 from rasteret_sql.collection.links import Link, find_link, is_url, known_names, open_link
+from rasteret_sql.collection.nearby import near_path, what_lies_in
 from rasteret_sql.collection.registry import find_dataset, read_ready_place
 from rasteret_sql.collection.remote import is_remote_file
 from rasteret_sql.collection.schema import metadata_column
-from rasteret_sql.collection.workspace import Collection, Part, find_collection, open_collection, open_remote
+from rasteret_sql.collection.workspace import Collection, Part, find_collection, is_there, local_path, open_collection, open_remote
 from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, near
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
@@ -34,6 +36,9 @@ ROW = "__rasteret_src"
 """Alias of the user's table: the row as a struct, unless a column has that name."""
 LARGE_BYTES = 4 << 20
 """Of a collection's Parquet files: below, DuckDB reads what it needs of them faster than a lookup would."""
+PARQUET_ENDINGS = (".parquet", ".geoparquet", ".parq")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+"""What starts like one names no relation (one of such a name goes in double quotes within the single ones)."""
 _TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
 
 
@@ -132,9 +137,10 @@ def records_of(source: Any, settings: Settings, crs: str | None = None) -> Recor
     link = find_link(source, settings.workspace) or _read_ready(source, settings)
     if link is not None:
         return linked_records(link, settings)
-    if _is_tiff(source):
+    quoted = len(source) > 2 and source[0] == source[-1] == '"'  # a relation's name, whatever it holds
+    if not quoted and _is_tiff(source):
         return _on_disk(_bare_files([source], settings, crs))
-    if _is_path(source):
+    if not quoted and _is_path(source):
         return _on_disk(_by_path(source, settings))
     scan = f"(SELECT *, row_number() OVER () AS __rasteret_row FROM {relation(source)})"
     return Records(scan, "''", "__rasteret_row", None)
@@ -149,9 +155,12 @@ def _by_path(source: str, settings: Settings) -> Collection:
     path = _local_path(source)
     if path is None:
         return open_remote(source, settings)
-    if not path.exists():
+    if not is_there(path):
         names = known_names(settings.workspace)
-        raise CollectionNotFound(f"no collection {source!r}{near(source, names)}; built: {listing(names)}; no file or folder of that name either")
+        near_by = near(source, names) or near_path(path)
+        raise CollectionNotFound(f"no collection {shown(source)}{near_by}; built: {listing(names)}; no file or folder of that name either")
+    if path.is_dir() and (tiffs := what_lies_in(path)) and not any(path.rglob("*.parquet")):
+        raise CollectionNotFound(f"no collection {shown(source)}{tiffs}")
     return open_collection(path)
 
 
@@ -160,7 +169,10 @@ def collection_on_disk(source: Any, settings: Settings, crs: str | None = None) 
     collection = records_of(source, settings, crs).collection
     if collection is None:
         names = known_names(settings.workspace)
-        raise CollectionNotFound(f"no collection {source!r}{near(str(source), names)}; built: {listing(names)}")
+        folder = local_path(source)
+        elsewhere = what_lies_in(folder) if is_there(folder) and folder.is_dir() else ""
+        where = "" if near(source, names) or elsewhere else f" (in {settings.workspace}; rasteret_workspace names another folder)"
+        raise CollectionNotFound(f"no collection {shown(source)}{near(source, names)}; built: {listing(names)}{where}{elsewhere}")
     return collection
 
 
@@ -168,7 +180,8 @@ def unknown_bands(source: str, settings: Settings) -> InvalidArgument:
     """What to say of a name that is no built collection when the bands were left out: a relation's are not known before it runs."""
     names = known_names(settings.workspace)
     return InvalidArgument(
-        f"no built collection {source!r}{near(source, names)}; built: {listing(names)}; of a table or view name the bands, such as bands := ['B04']"
+        f"no built collection {shown(source)}{near(source, names)}; built: {listing(names)}; "
+        "of a table or view name the bands, such as bands := ['B04']"
     )
 
 
@@ -181,6 +194,9 @@ def _read_ready(source: str, settings: Settings) -> Link | None:
 
 
 def _on_disk(collection: Collection) -> Records:
+    above = [] if collection.remote or not collection.keys else [part for part in Path(collection.path).absolute().parts if "=" in part]
+    if above:
+        raise InvalidArgument(f"{collection.path} lies in a folder {above[0]!r}, whose name DuckDB takes for a partition; move or rename one of them")
     files = listed(text(_literal_path(file)) for file in collection.files)
     types = listed(f"{ident(key)}: INTEGER" for key in collection.keys if key in ("year", "month"))
     hive = (f"true, hive_types = {{{types}}}" if types else "true") if collection.keys else "false"
@@ -240,7 +256,7 @@ def _is_path(source: str) -> bool:
 
 def _is_pattern(source: str) -> bool:
     """Does it match several local files? A file whose name looks like a pattern is that file."""
-    return "://" not in source and _is_path(source) and any(char in source for char in "*?[") and not Path(source).expanduser().exists()
+    return "://" not in source and _is_path(source) and any(char in source for char in "*?[") and not is_there(local_path(source))
 
 
 def _local_path(source: str) -> Path | None:
@@ -248,7 +264,7 @@ def _local_path(source: str) -> Path | None:
     if is_url(source):
         return None
     if "://" not in source:
-        return Path(source).expanduser()
+        return local_path(source)
     location = resolve_href(source)
     return None if location.path is None else Path(location.path)
 
@@ -259,6 +275,8 @@ def _bare_files(sources: Sequence[Any], settings: Settings, crs: str | None) -> 
         if not isinstance(source, str):
             raise InvalidArgument(f"{shown(source)} in the list of GeoTIFFs is not valid; paths and URLs are")
         hrefs += _expand(source)
+        if not (is_url(source) or source.startswith(("file:", "/vsi")) or is_there(Path(hrefs[-1]))):
+            raise CollectionNotFound(f"{shown(source)}: no such file{near_path(Path(hrefs[-1]))}")
     if not hrefs:
         raise CollectionNotFound("the list of GeoTIFFs is empty")
     stamps = tuple((href, *_stamp(href)) for href in hrefs)
@@ -273,16 +291,19 @@ def _expand(source: str) -> list[str]:
     if not _is_pattern(source):
         return [str(path)]
     root = Path(path.anchor) if path.is_absolute() else Path()
-    found = sorted(str(match) for match in root.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path)))
+    try:
+        found = sorted(str(match) for match in root.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path)))
+    except (OSError, ValueError, NotImplementedError):  # a pattern that Python refuses matches nothing either
+        found = []
     if not found:
-        raise CollectionNotFound(f"no file matches {source!r}")
+        raise CollectionNotFound(f"no file matches {shown(source)}{near_path(path)}")
     return found
 
 
 def _stamp(href: str) -> tuple[int, int]:
     """What tells that a local file changed; remote files are indexed once per process."""
     path = Path(href)
-    if "://" in href or not path.exists():
+    if "://" in href or not is_there(path):
         return (0, 0)
     status = path.stat()
     return (status.st_mtime_ns, status.st_size)
@@ -312,7 +333,9 @@ def _indexed_file(files: _BareFiles) -> Path:
 
 @lru_cache(maxsize=1)
 def _bare_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="rasteret-bare-")
+    folder = tempfile.TemporaryDirectory(prefix="rasteret-bare-")
+    atexit.register(folder.cleanup)  # said, not left to the garbage collector, which warns of it
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,13 +358,13 @@ class Geometries:
             check_crs(asked_crs)
         asked = arguments.name("geometry")
         column = f"struct_extract({ROW}, __rasteret_geometry_column(typeof({ROW}), {'NULL' if asked is None else text(asked)}))"
-        kind = "'DOUBLE'" if x else f"typeof({column})"
+        kind = "'DOUBLE'" if x is not None else f"typeof({column})"
         crs = f"__rasteret_geometry_crs({kind}, {'NULL' if asked_crs is None else text(asked_crs)})"
         return cls(table_scan(arguments.required(name)), column, crs, x, y)
 
     def points(self, on_error: str) -> str:
         """CTE body whose ``g`` is ``STRUCT(x, y, lon, lat, error)``."""
-        if self.x and self.y:
+        if self.x is not None and self.y is not None:
             located = (
                 f"__rasteret_coordinates(struct_extract({ROW}, {text(self.x)})::DOUBLE, struct_extract({ROW}, {text(self.y)})::DOUBLE, {self.crs})"
             )
@@ -352,7 +375,7 @@ class Geometries:
     def areas(self, on_error: str, *, polygons: bool = False) -> str:
         """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``; ``polygons`` refuses what has no area."""
         function = "__rasteret_polygons" if polygons else "__rasteret_geometries"
-        if self.x and self.y:
+        if self.x is not None and self.y is not None:
             point = f"'POINT (' || struct_extract({ROW}, {text(self.x)})::DOUBLE || ' ' || struct_extract({ROW}, {text(self.y)})::DOUBLE || ')'"
             return self._numbered(f"{function}({point}, {self.crs}, {text(on_error)})")
         return self._numbered(f"{function}({self.column}, {self.crs}, {text(on_error)})")
@@ -367,8 +390,10 @@ def table_scan(source: Any) -> str:
     """``FROM`` item of a table argument: a relation's name, or a path of a Parquet or CSV file."""
     if not isinstance(source, str) or not source:
         raise InvalidArgument(f"{shown(source)} is no table; a table, view, CTE or the path of a file is valid")
-    if source.endswith((".parquet", ".geoparquet", ".parq")):
-        return f"read_parquet({text(source)})"
-    if source.endswith((".csv", ".tsv")):
-        return f"read_csv({text(source)})"
+    reader = "read_parquet" if source.endswith(PARQUET_ENDINGS) else "read_csv" if source.endswith((".csv", ".tsv")) else None
+    if reader is not None:
+        itself = "://" not in source and is_there(Path(source))
+        return f"{reader}({text(_literal_path(source) if itself else source)})"
+    if _URL.match(source):
+        raise InvalidArgument(f"{shown(source)} is no table; a table, view, CTE or the path or URL of a .parquet or .csv file is valid")
     return relation(source)

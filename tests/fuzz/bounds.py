@@ -1,0 +1,57 @@
+"""What one input may cost: processor time and memory, counted whether or not Python made the memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MIB = 1 << 20
+MOST_SECONDS = 0.5
+SLACK_NBYTES = 96 * MIB
+"""Each thread keeps a scratch of up to 64 MiB."""
+SLACK_ADDRESS_SPACE = 512 * MIB
+"""Of memory that is reserved and never touched: allocators take it in large pieces, one per thread."""
+_STATUS = Path("/proc/self/status")
+
+
+class Finding(AssertionError):
+    """An input that the code under test did not stand."""
+
+
+class TooSlow(Finding):
+    """It took too long, this time."""
+
+
+@contextmanager
+def bounded(nbytes: int, seconds: float = MOST_SECONDS) -> Iterator[None]:
+    """Raise :class:`Finding` when the block takes more than its share: ``nbytes`` and slack of memory, ``seconds`` of this process's processor time."""
+    resident, reserved = _peaks()
+    began = time.process_time()
+    yield
+    took = time.process_time() - began
+    more_resident, more_reserved = (after - before for after, before in zip(_peaks(), (resident, reserved), strict=True))
+    if took > seconds:
+        raise TooSlow(f"{took:.2f} s of processor time; at most {seconds} are allowed")
+    if more_resident > nbytes + SLACK_NBYTES or more_reserved > nbytes + SLACK_ADDRESS_SPACE:
+        raise Finding(
+            f"{more_resident / MIB:.0f} MiB of memory, {more_reserved / MIB:.0f} MiB reserved; {nbytes / MIB:.1f} MiB and slack are allowed"
+        )
+
+
+def _peaks() -> tuple[int, int]:
+    """Highest resident memory and address space of this process so far, in bytes; the second is 0 where the system does not tell."""
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if not _STATUS.exists():
+        return resident, 0
+    text = _STATUS.read_bytes()
+    at = text.index(b"VmPeak:") + 7
+    return resident, int(text[at : text.index(b"kB", at)]) << 10
+
+
+def limit_memory(nbytes: int) -> None:
+    """Let this process have no more than ``nbytes`` besides the address space it has now: what wants more gets a MemoryError."""
+    most = _peaks()[1] + nbytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
