@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from rasteret_sql.collection.build import BuildReport
     from rasteret_sql.collection.registry import register_local, unregister_local
+    from rasteret_sql.outputs.arrays import to_numpy
+    from rasteret_sql.outputs.picture import show
     from rasteret_sql.sql.extension import connect, register
     from rasteret_sql.storage.credentials import azure_sas, forget_credentials, http_headers, s3_credentials
 
@@ -51,6 +53,8 @@ __all__ = [
     "register",
     "register_local",
     "s3_credentials",
+    "show",
+    "to_numpy",
     "unregister_local",
 ]
 __version__ = "0.1.0"
@@ -78,6 +82,10 @@ _HOMES = {
     "forget_credentials": "rasteret_sql.storage.credentials",
     "http_headers": "rasteret_sql.storage.credentials",
     "s3_credentials": "rasteret_sql.storage.credentials",
+    "show": "rasteret_sql.outputs.picture",
+    "to_numpy": "rasteret_sql.outputs.arrays",
+    "load_ipython_extension": "rasteret_sql.notebook",
+    "unload_ipython_extension": "rasteret_sql.notebook",
 }
 
 

@@ -1,7 +1,7 @@
 """Every error this package raises on purpose.
 
-A message is one line: what was asked, what is there, what to do. It never carries the query string of a URL, because signed URLs
-keep their secret there; :func:`redact` is the one place that cuts it.
+A message is one line of characters that print: what was asked, what is there, what to do. It never carries the query string of a URL, because
+signed URLs keep their secret there; :func:`redact` is the one place that cuts it. :class:`RasteretError` sees to both, whatever it is given.
 """
 
 from __future__ import annotations
@@ -10,9 +10,19 @@ import difflib
 import re
 from collections.abc import Iterable
 
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+:/|(?<![\w:/])//|/vsi)[^\s'\"]*")
+_ALMOST_URL = re.compile(r"\s*(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:|[\\/]{2}|/vsi)[\\/]*")
+"""What is no URL and was meant as one: ``https:/host``, ``https:host``, ``//host``, GDAL's paths. (A single letter is a drive.)"""
+_INNER_USER = re.compile(r"://[^/@]*@")
+"""Of a URL inside of a URL, as in a list of them."""
+_FILE_URL = re.compile(r"(?:.*[^a-z0-9+.-])?file", re.DOTALL)
+
 
 class RasteretError(Exception):
     """The root: ``except RasteretError`` catches everything this package raises on purpose."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(presentable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class InvalidArgument(RasteretError, ValueError):
@@ -66,11 +76,32 @@ class Cancelled(RasteretError):
 
 def redact(href: str) -> str:
     """The href without query string, fragment and credentials: what may be shown or logged. Local paths have none of these."""
-    before, mark, rest = href.partition("://")
-    if not mark or before.lower().endswith("file"):
+    scheme, mark, rest = href.partition("://")
+    head = f"{scheme}{mark}"
+    if not mark and (almost := _ALMOST_URL.match(href)):
+        mark, scheme, head, rest = almost[0], almost["scheme"].removesuffix(":"), almost[0], href[almost.end() :]
+    if not mark or _FILE_URL.fullmatch(scheme.lower()):
         return href
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return f"{before}://{host.rpartition('@')[2]}{slash}{path}"
+    user, at, name = host.rpartition("@")
+    if scheme.lower() in {"abfs", "abfss"} and ":" not in user:  # there it is the container
+        name = f"{user}{at}{name}"
+    return f"{head}{name}{slash}{_INNER_USER.sub('://', path)}"
+
+
+def presentable(text: str) -> str:
+    """``text`` as a message may have it: its URLs redacted, line breaks as spaces, other characters that do not print escaped."""
+    if "/" in text:
+        text = _URL.sub(lambda url: redact(url[0]), text)
+    if text.isprintable():
+        return text
+    return "".join(_printable(character) for character in text)
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else character.encode("unicode_escape").decode()
 
 
 def one_line(text: str, limit: int = 400) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from rasteret_sql.errors import InvalidArgument, listing, near, redact
+from rasteret_sql.errors import InvalidArgument, listing, near, presentable, redact
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -67,6 +67,7 @@ def resolve_settings(variables: Mapping[str, Any] | None = None, environ: Mappin
     return Settings(**chosen)
 
 
+_TRUTH = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -134,10 +135,10 @@ _TEXTS: Mapping[str, tuple[Callable[[Any], str], str]] = {
 
 def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
     kind: type = type(spec.default)
-    shown = repr(redact(value)) if isinstance(value, str) else value
+    shown = presentable(repr(redact(value) if isinstance(value, str) else value))
     try:
         if kind is bool:
-            parsed: Any = value if isinstance(value, bool) else {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+            parsed: Any = value if isinstance(value, bool) else _TRUTH[str(value).lower()]
         elif kind is int:
             parsed = _whole(value)
         elif kind is str:

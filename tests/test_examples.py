@@ -21,6 +21,7 @@ import datetime as dt
 import io
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,14 @@ from rasteret_sql.sample import PLOTS, POINTS, RGBN_PLOTS, data_dir, records
 from rasteret_sql.sample.server import SampleServer
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if path.exists()]
+DOCUMENTS = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.exists()]
 EXAMPLES = sorted((ROOT / "sql_examples").glob("*.sql"))
 WRITE = os.environ.get("RASTERET_WRITE_EXAMPLES") == "1"
 MAX_NOT_RUN = 6
 """Blocks in all documents together that may be shown without being run."""
 
-_BLOCK = re.compile(r"^```(\w+)(?: +([\w-]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_EXPECTED = re.compile(r"\s*^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^( *)```(\w+)(?: +([\w-]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_EXPECTED = re.compile(r"\s*^ *```text\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,20 @@ class Block:
     line: int
     expected: str | None
     span: tuple[int, int]
+    indent: str
+    """Spaces before each line: tabs of the documentation site are indented."""
 
 
 def blocks_of(text: str) -> list[Block]:
     found = []
     for match in _BLOCK.finditer(text):
-        language, mode, body = match.groups()
+        indent, language, mode, body = match.groups()
         if language not in ("sql", "python"):
             continue
         after = _EXPECTED.match(text, match.end())
         line = text.count("\n", 0, match.start()) + 1
-        found.append(Block(language, mode, body, line, after and after[1], after.span(1) if after else (0, 0)))
+        body, expected = (words and re.sub(f"^{indent}", "", words, flags=re.MULTILINE) for words in (body, after and after[1]))
+        found.append(Block(language, mode, body, line, expected, after.span(1) if after else (0, 0), indent))
     return found
 
 
@@ -180,7 +184,7 @@ def test_document(path: Path, con: duckdb.DuckDBPyConnection) -> None:
     if WRITE:
         for block, answer in reversed(answers):
             if block.mode != "error":
-                text = text[: block.span[0]] + answer + text[block.span[1] :]
+                text = text[: block.span[0]] + textwrap.indent(answer, block.indent) + text[block.span[1] :]
         path.write_text(text, encoding="utf-8")
         return
     for block, answer in answers:

@@ -9,23 +9,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"errors", "settings", "progress"},
+    {"errors", "settings", "progress", "progress_text"},
     {"raster"},
     {"storage"},
     {"reader"},
     {"collection", "sample"},
     {"udfs"},
     {"sql"},
-    {"api"},
-    {"cli", "demo"},
+    {"api", "outputs"},
+    {"doctor"},
+    {"cli", "demo", "shell", "dbt", "serve", "notebook"},
 ]
 """From the bottom up. A module may import its own layer and any before it."""
 ONLY_IN = {
-    "duckdb": {"sql", "demo"},
+    "duckdb": {"sql", "demo", "shell", "doctor", "dbt", "serve", "notebook"},
     "fsspec": {"sql"},
     "aiohttp": {"storage"},
     "asyncio": {"storage", "reader"},
-    "pyarrow": {"collection", "udfs", "sql", "sample", "api"},
+    "pyarrow": {"collection", "shell", "udfs", "sql", "sample", "api", "outputs"},
 }
 """Packages that only some parts may know."""
 

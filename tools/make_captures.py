@@ -35,7 +35,7 @@ def captured(entries: tuple[str, ...]) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         rasteret_sql.build_from_table(records(str(data_dir())), name="landsat", workspace=folder, settings={"progress": False})
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RASTERET_", "AWS_", "CI"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RASTERET_", "AWS_", "CI", "COLUMNS", "LINES"))}
         more = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", "RASTERET_WORKSPACE": folder, "XDG_STATE_HOME": folder}
         shell = pexpect.spawn(
             sys.executable, ["-m", "rasteret_sql.cli"], env=kept | more, cwd=str(data_dir()), dimensions=(ROWS, COLUMNS), timeout=60, encoding=None

@@ -12,7 +12,6 @@ from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.collection.assets import TableOptions
 from rasteret_sql.collection.build import BuildReport, build_from_table
 from rasteret_sql.errors import InvalidArgument
-from rasteret_sql.progress import progress_bar
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 
@@ -38,7 +37,7 @@ def carry_out(arguments: dict[str, Any], records: pa.Table) -> BuildReport:
     if not len(records):
         raise InvalidArgument("the table of records is empty; nothing to build")
     settings = Settings(**arguments["settings"])
-    with Query("rasteret_build_from_table", settings, raise_errors=False) as query, progress_bar("headers", settings.progress) as tell:
+    with Query("rasteret_build_from_table", settings, raise_errors=False) as query:
         return build_from_table(
             records,
             arguments["name"],
@@ -46,5 +45,5 @@ def carry_out(arguments: dict[str, Any], records: pa.Table) -> BuildReport:
             query,
             source=arguments["source"],
             force=arguments["force"],
-            done=tell,
+            done=query.work.count,
         )

@@ -17,7 +17,6 @@ from rasteret_sql.collection.stac.given import GivenItems
 from rasteret_sql.collection.stac.search import make_search
 from rasteret_sql.collection.stac.source import StacSource
 from rasteret_sql.errors import redact
-from rasteret_sql.progress import progress_bar
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 
@@ -35,7 +34,7 @@ def build(arguments: pa.Array) -> pa.Array:
 def carry_out(arguments: dict[str, Any]) -> BuildReport:
     """Build what a request says."""
     settings = Settings(**arguments["settings"])
-    with Query(arguments["function"], settings, raise_errors=False) as query, progress_bar("headers", settings.progress) as tell:
+    with Query(arguments["function"], settings, raise_errors=False) as query:
         source = StacSource(
             place=arguments["place"],
             search=make_search(arguments["search"]),
@@ -45,15 +44,15 @@ def carry_out(arguments: dict[str, Any]) -> BuildReport:
             label=arguments["label"],
             every_band=arguments["every_band"],
         )
-        return build_collection(source, arguments["name"], query, force=arguments["force"], done=tell)
+        return build_collection(source, arguments["name"], query, force=arguments["force"], done=query.work.count)
 
 
 def carry_out_given(items: Any, arguments: dict[str, Any]) -> BuildReport:
     """Build from items that are there already."""
     settings = Settings(**arguments["settings"])
-    with Query(arguments["function"], settings, raise_errors=False) as query, progress_bar("headers", settings.progress) as tell:
+    with Query(arguments["function"], settings, raise_errors=False) as query:
         source = GivenItems(items, tuple(BandRef(*ref) for ref in arguments["bands"]), arguments["url_rewrite"])
-        return build_collection(source, arguments["name"], query, force=arguments["force"], done=tell)
+        return build_collection(source, arguments["name"], query, force=arguments["force"], done=query.work.count)
 
 
 def datasets(arguments: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -14,7 +16,7 @@ from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.destinations import destination
 from rasteret_sql.collection.export import Export
-from rasteret_sql.errors import InvalidArgument
+from rasteret_sql.errors import InvalidArgument, WriteError
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 
@@ -56,6 +58,15 @@ class _Exports:
 _EXPORTS = _Exports()
 
 
+@contextmanager
+def _writing(place: str) -> Iterator[None]:
+    """What the file system refuses, as an error with the place."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot be written: {error.strerror or type(error).__name__}", place) from None
+
+
 def begin(arguments: pa.Array) -> pa.Array:
     """A number for the export that the JSON text describes; refuses at once what must not be overwritten."""
     return pa.array([_begin(json.loads(text)) for text in one_chunk(arguments).to_pylist()], pa.int64())
@@ -64,7 +75,8 @@ def begin(arguments: pa.Array) -> pa.Array:
 def _begin(arguments: dict[str, Any]) -> int:
     query = Query("rasteret_export", Settings(**arguments["settings"]))
     target = destination(arguments["path"], query, overwrite=arguments["overwrite"])
-    target.check()
+    with _writing(target.shown):
+        target.check()
     return _EXPORTS.begin(Export(target, arguments["partition_by"], arguments["name"], arguments["source"]))
 
 
@@ -81,6 +93,7 @@ def end(numbers: pa.Array, taken: pa.Array) -> pa.Array:
     for number in one_chunk(numbers).to_pylist():
         export = _EXPORTS.get(number)
         _EXPORTS.drop(number)
-        reports.append([dataclasses.asdict(export.finish())])
+        with _writing(export.destination.shown):
+            reports.append([dataclasses.asdict(export.finish())])
     del taken
     return pa.array(reports)

@@ -15,11 +15,14 @@ from rasteret_sql.errors import InvalidArgument, listing, near
 from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points, within_world
 
 CRS84 = "OGC:CRS84"
+_PAIRS = (("lon", "lat"), ("longitude", "latitude"), ("lng", "lat"), ("long", "lat"), ("x", "y"), ("easting", "northing"))
+"""Names by which columns of coordinates are known; only messages guess by them."""
 NAMES = ("geometry", "geom", "wkb_geometry")
 POINT = "STRUCT(x DOUBLE, y DOUBLE, lon DOUBLE, lat DOUBLE, error VARCHAR)"
 GEOMETRY = "STRUCT(wkb BLOB, xmin DOUBLE, ymin DOUBLE, xmax DOUBLE, ymax DOUBLE, error VARCHAR)"
 
 _POINT_WKB = np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
+_TWO_NUMBERS = re.compile(r"\s*\(?\s*(-?\d+(?:\.\d+)?)\s*[,;\s]\s*(-?\d+(?:\.\d+)?)\s*\)?\s*", re.ASCII)
 _CRS_IN_TYPE = re.compile(r"GEOMETRY\('(.*)'\)$", re.DOTALL)
 
 
@@ -31,7 +34,7 @@ def geometry_column(row_types: pa.Array, asked: pa.Array) -> pa.Array:
 
 def _geometry_column(fields: dict[str, str], asked: str | None) -> str:
     folded = {name.lower(): name for name in fields}
-    if asked:
+    if asked is not None:
         if asked.lower() not in folded:
             raise InvalidArgument(f"no column {asked!r}{near(asked, fields)}; columns: {listing(fields)}")
         return folded[asked.lower()]
@@ -43,8 +46,9 @@ def _geometry_column(fields: dict[str, str], asked: str | None) -> str:
             return folded[name]
     if typed:
         raise InvalidArgument(f"several geometry columns ({listing(typed)}); choose with geometry := '<column>'")
+    x, y = next(((folded[x], folded[y]) for x, y in _PAIRS if x in folded and y in folded), ("<column>", "<column>"))
     raise InvalidArgument(
-        f"no geometry column; name it with geometry := '<column>', or points with x := '<column>', y := '<column>'; columns: {listing(fields)}"
+        f"no geometry column; name it with geometry := '<column>', or points with x := '{x}', y := '{y}'; columns: {listing(fields)}"
     )
 
 
@@ -161,10 +165,10 @@ def _areas(geometry: pa.Array, crs: pa.Array, on_error: pa.Array, *, polygons: b
 
 def parse_geometries(column: pa.Array) -> tuple[npt.NDArray[np.object_], list[str | None]]:
     """GEOMETRY and BLOB as WKB, VARCHAR as WKT (or hexadecimal WKB); what cannot be parsed is None with its reason."""
-    values = np.asarray(column.to_pylist(), dtype=object)
     text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if not (text or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type) or pa.types.is_null(column.type)):
         raise InvalidArgument(f"the geometry column is {column.type}; GEOMETRY, WKB (BLOB) and WKT (VARCHAR) are valid")
+    values = np.asarray(column.to_pylist(), dtype=object)
     if not text:
         shapes = shapely.from_wkb(values, on_invalid="ignore")
     else:
@@ -175,7 +179,8 @@ def parse_geometries(column: pa.Array) -> tuple[npt.NDArray[np.object_], list[st
             shapes[hexadecimal] = shapely.from_wkb(values[hexadecimal], on_invalid="ignore")
     broken = shapely.is_missing(shapes) & np.array([value is not None for value in values])
     kind = "WKT" if text else "WKB"
-    return shapes, [f"the geometry is no valid {kind}: {_excerpt(value)}" if bad else None for bad, value in zip(broken, values, strict=True)]
+    texts = [f"the geometry is no valid {kind}: {_excerpt(value)}{_meant(value)}" if bad else None for bad, value in zip(broken, values, strict=True)]
+    return shapes, texts
 
 
 def point_coordinates(column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[str | None]]:
@@ -223,6 +228,12 @@ def _complain(errors: list[str | None], on_error: pa.Array) -> None:
     mode = one_chunk(on_error)[0].as_py()
     if first and mode != "null":
         raise InvalidArgument(first if mode == "refuse" else f"{first}; on_error := 'null' keeps such rows with their error")
+
+
+def _meant(value: Any) -> str:
+    """Two numbers are most often a point; which is which is not known."""
+    found = _TWO_NUMBERS.fullmatch(value) if isinstance(value, str) else None
+    return f"; a point is written 'POINT({found[1]} {found[2]})', x or longitude first" if found else ""
 
 
 def _excerpt(value: Any) -> str:

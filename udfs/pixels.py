@@ -114,7 +114,7 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
         return pa.array([[]] * len(live), pa.list_(_result_type()))
     kinds = one_chunk(types)[0].as_py()
     visits = _visits(batch)
-    with batch.options.query() as query:
+    with batch.query() as query:
         found = _read(visits, query)
     parts = [_Part.of(visit, results, kinds, scaled=batch.options.scaled) for visit, results in zip(visits, found, strict=True)]
     return lists(batch.alive.astype(np.int64), _rows(parts, kinds))

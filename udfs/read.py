@@ -21,10 +21,12 @@ from rasteret_sql.udfs.options import Options, options_of
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.rows import bands_of_payload
+from rasteret_sql.progress import foresee
 from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.reader.areas import Block, Windows, masks_of, tile_order
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget, cost_under
+from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.levels import View, source_windows, view_of
 from rasteret_sql.reader.warp import ViewRequest, read_views, view_nbytes
 
@@ -116,6 +118,8 @@ def announced(
         rows.append(_tickets(view, met.nos[order], windows, nbytes[order]))
     check_budget(needed, query)
     counts = [len(row["no"]) for row in rows]
+    weight = sum(float(row["nbytes"].sum()) for row in rows)
+    foresee(query.work.key, query.function, sum(counts), weight, wanted=query.settings.progress)
     columns = {name: np.concatenate([row[name] for row in rows]) for name in _TICKET_FIELDS}
     columns["seq"] = _SEQUENCE.take(sum(counts)) + np.arange(sum(counts))
     arrays = [pa.array(columns[name], _TICKET_TYPE.field(name).type) for name in _TICKET_FIELDS]
@@ -172,6 +176,12 @@ class Batch:
     """Fields of these tickets."""
     geometries: Geometries
 
+    def query(self) -> Query:
+        """The read of the batch: its share of what was announced."""
+        query = self.options.query()
+        query.work.take(len(self.used), float(self.columns["nbytes"].sum()))
+        return query
+
 
 def batch_of(options: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array, crs: pa.Array) -> Batch | None:
     """The batch in the arguments of a fetching function; None without a live row."""
@@ -194,7 +204,7 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
         return pa.array([[]] * len(live), pa.list_(_block_type()))
     chosen = batch.options
     requests = block_requests(batch.columns, batch.geometries, chosen.pixels)
-    with chosen.query() as query:
+    with batch.query() as query:
         blocks = read_views(requests, query)
     table: list[tuple[ViewRequest, Block] | None] = [None] * int(batch.alive.sum())
     for position, request, block in zip(batch.used.tolist(), requests, blocks, strict=True):

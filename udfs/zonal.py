@@ -111,13 +111,17 @@ def merged(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Arra
     groups = parts.field("grp").to_pylist()
     bands = bands_of_payload(list_parts(records)[1], chosen.bands)
     visits = [ZoneVisit(mine, np.sort(zones[bounds[i] : bounds[i + 1]]), groups[i], i) for i, mine in enumerate(bands)]
-    _, rows = _read(chosen, types, ticket, visits, evaluate)
+    _, rows = _read(chosen, types, ticket, visits, evaluate, whole=True)
     return lists([len(rows)], rows)
 
 
-def _read(options: Options, types: pa.Array, ticket: pa.Array, visits: Sequence[ZoneVisit], evaluate: Evaluate) -> tuple[Ints, pa.StructArray]:
+def _read(
+    options: Options, types: pa.Array, ticket: pa.Array, visits: Sequence[ZoneVisit], evaluate: Evaluate, *, whole: bool = False
+) -> tuple[Ints, pa.StructArray]:
+    """``whole``: nothing else of the statement is read."""
     request = _request(options, one_chunk(types)[0].as_py())
     with options.query() as query:
+        query.work.whole = whole
         reader = ZoneReader(ZONES.get(one_chunk(ticket)[0].as_py()), request, query, evaluate)
         return _rows(reader.read(visits), request, visits)
 

@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from rasteret_sql import __version__
-from rasteret_sql.cli import build, collections, datasets, demo
+from rasteret_sql.cli import build, collections, datasets, demo, doctor, query, serve, shell
 from rasteret_sql.cli.arguments import Parser, joined
 from rasteret_sql.errors import RasteretError, near
 
@@ -20,12 +20,16 @@ FAILED, INTERRUPTED = 1, 130
 
 EPILOG = """\
 examples:
+  rasteret-sql
   rasteret-sql demo
+  rasteret-sql query "FROM rasteret_collections()"
   rasteret-sql datasets list
   rasteret-sql build earthsearch/sentinel-2-l2a --name s2 --bbox 77.5,12.9,77.7,13.1 --dates 2024-01-01/2024-01-31
   rasteret-sql collections info s2
 
-in DuckDB:
+without a command: an interactive SQL shell (on a terminal), or a script of statements (from a pipe or file)
+
+in DuckDB, from Python:
   python -c "import rasteret_sql; rasteret_sql.connect().sql('FROM rasteret_functions()').show()"
 """
 
@@ -35,7 +39,7 @@ def parser() -> Parser:
     root = Parser("rasteret-sql", "Cloud GeoTIFFs in SQL: index the headers once, then join tables with pixels in DuckDB.", EPILOG)
     root.add_argument("--version", action="version", version=f"rasteret-sql {__version__}")
     commands = root.commands()
-    for group in (demo, datasets, build, collections):
+    for group in (shell, query, demo, datasets, build, collections, serve, doctor):
         group.add_to(commands)
     return root
 
@@ -46,7 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Parser = arguments.parser
     if unknown:
         command.error(f"{unknown[0]!r} is not understood{near(unknown[0], command.options())}")
-    return _run(arguments.run or (lambda _: command.print_help()), arguments)
+    return _run(arguments.run or (lambda _: _without_command(command, arguments)), arguments)
+
+
+def _without_command(command: Parser, arguments: Namespace) -> None:
+    """``rasteret-sql`` alone is the shell where somebody or something can talk to it; a group of commands alone is its help."""
+    if command.prog != "rasteret-sql" or not shell.run_bare(arguments):
+        command.print_help()
 
 
 def _run(command: Callable[[Namespace], None], arguments: Namespace) -> int:

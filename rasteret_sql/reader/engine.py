@@ -8,8 +8,10 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Self
 
+from rasteret_sql.progress import Work
 from rasteret_sql.reader import interrupts
 from rasteret_sql.reader.cache import SegmentCache
 from rasteret_sql.reader.memory import BlockPool, Trimmer
@@ -79,6 +81,8 @@ class Query:
     function: str
     settings: Settings = field(default_factory=Settings)
     raise_errors: bool = True
+    work: Work = field(init=False)
+    """What the line of progress on a terminal is told."""
     engine: Engine = field(init=False)
     cancelled: interrupts.Cancel = field(init=False)
     """Set when the statement that reads was interrupted."""
@@ -92,11 +96,15 @@ class Query:
         self.cancelled = interrupts.watch(self.settings.origin)
         self.metrics = Metrics(parent=self.engine.metrics)
         self.store = Store(self.settings, self.metrics)
+        statement = (self.settings.origin, self.function) if self.settings.origin else object()  # without a connection it stands alone
+        self.work = Work(statement, self.function, self.metrics.progress, self.settings.progress)
         self.started = time.time()
         self.deadline = time.monotonic() + self.settings.timeout_s
 
     def __enter__(self) -> Self:
+        self.work.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.work.__exit__(kind, error, trace)
         self.engine.reports.append(ReadReport(self.function, self.started, time.time() - self.started, self.metrics))

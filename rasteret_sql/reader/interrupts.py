@@ -10,6 +10,8 @@ import os
 import threading
 import weakref
 
+from rasteret_sql import progress
+
 
 class Cancel:
     """The flag of one read, which only ever goes up. Safe in a signal handler, as an ``Event`` is not: it takes no lock."""
@@ -46,6 +48,15 @@ def cancel(origin: str) -> None:
         for flag in list(_running):
             if flag.origin == origin:
                 flag.set()
+    progress.interrupted(origin)
+
+
+def cancel_all() -> None:
+    """Stop every read that has begun, whoever asked for it: the process ends."""
+    with _lock:
+        origins = {flag.origin for flag in _running}
+    for origin in origins:
+        cancel(origin)
 
 
 def _after_fork_in_child() -> None:

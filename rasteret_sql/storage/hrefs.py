@@ -17,6 +17,8 @@ VALID = "https://, http://, s3://, gs://, az://, file:// and local paths"
 REMOTE = "https://, http://, s3://, gs:// and az://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?")
 _ILLEGAL = re.compile(r"[^!#$%&'()*+,/:;=?@\[\]~\w.-]", re.ASCII)
+_BARRED = "barred:"
+"""Before an href that is not taken from where it was found."""
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _S3_HOST = re.compile(r"(?P<bucket>.+\.)?s3\.amazonaws\.com")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
@@ -61,6 +63,8 @@ def resolve_href(href: str) -> Location:
     for prefix, instead in _GDAL.items():
         if href.startswith(prefix):
             raise ReadError(f"GDAL's {prefix} paths are not read here: give {instead}", href)
+    if href.startswith(_BARRED):
+        href = remote_href(href.removeprefix(_BARRED))  # raises
     found = _SCHEME.match(href)
     scheme = found[1].lower() if found else ""
     if not scheme:
@@ -96,6 +100,17 @@ def remote_href(href: str) -> str:
         return resolve_href(href).href
     named = f"{scheme}:// hrefs" if scheme else "local paths"
     raise ReadError(f"{named} are not taken from a remote catalogue: valid there are {REMOTE}", href.replace("\0", "\\0"))
+
+
+def barred_href(href: str) -> str:
+    """``href`` if :func:`remote_href` lets it through; else one that stands for it, and is that function's error for whoever reads it.
+
+    So one such record of a stranger's index fails by itself, in its turn, and nothing is ever opened in its place.
+    """
+    try:
+        return remote_href(href)
+    except ReadError:
+        return f"{_BARRED}{href}"
 
 
 def s3_url(endpoint: str, bucket: str, region: str) -> str:

@@ -79,6 +79,13 @@ class Metrics:
         if self._parent is not None:
             self._parent.count(cache_hits=cache_hits, cache_misses=cache_misses, tiles_decoded=tiles_decoded)
 
+    def progress(self) -> tuple[int, int, int]:
+        """Requests, bytes, and tiles that are had: decoded, or taken from the cache."""
+        with self._lock:
+            hosts = list(self._hosts.values())
+            tiles = self._tiles_decoded + self._cache_hits
+        return sum(host.requests for host in hosts), sum(host.bytes for host in hosts), tiles
+
     def snapshot(self) -> Snapshot:
         with self._lock:
             hosts = dict(self._hosts)

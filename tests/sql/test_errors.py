@@ -46,8 +46,8 @@ def con(folder):
 CALLS = {
     # collections
     "rasteret_bands(demmo)": "rasteret_bands: no collection 'demmo'; did you mean 'demo'?; built: demo",
-    "rasteret_failures(nosuch)": "rasteret_failures: no collection 'nosuch'; built: demo",
-    "rasteret_read('/no/such', plots)": "rasteret_read: no collection '/no/such'; built: demo; no file or folder of that name either",
+    "rasteret_failures(nosuch)": "rasteret_failures: no collection 'nosuch'; built: demo (in {workspace}; rasteret_workspace names another folder)",
+    "rasteret_read('/no/such', plots)": "rasteret_read: no collection '/no/such'; there is no folder '/no'; built: demo; no file or folder of that name either",
     "rasteret_sample('such.parquet', points)": "rasteret_sample: no collection 'such.parquet'; built: demo; no file or folder of that name either",
     "rasteret_bands(5)": "rasteret_bands: collection := 5 is not valid; a name, a path, a list of GeoTIFFs or a table is",
     "rasteret_bands('')": "rasteret_bands: collection := '' is not valid; a name, a path, a list of GeoTIFFs or a table is",
@@ -135,10 +135,10 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_bad_calls(con, call):
+def test_bad_calls(con, folder, call):
     message = refused(con, f"FROM {call}")
     if CALLS[call] is not None:
-        assert message == CALLS[call]
+        assert message == CALLS[call].replace("{workspace}", f"{folder}/workspace")
     else:
         assert message.startswith(call.partition("(")[0] + ": ")
         assert "valid" in message or "unknown CRS" in message
@@ -158,7 +158,7 @@ SCALARS = {
     "rasteret_value('demo', NULL, 'red')": "rasteret_value: point is missing",
     "rasteret_value('demo', 'POINT(0 0)', 'rad')": "rasteret_value: unknown band 'rad'; did you mean 'red'?; bands: red, nir",
     "rasteret_value('demo', 'POINT(0 0)', ['red', 'nir'])": "rasteret_value: one band gives one value",
-    "rasteret_value('/no/such', 'POINT(0 0)', 'red')": "rasteret_value: no collection '/no/such'; built: demo; no file or folder of that name either",
+    "rasteret_value('/no/such', 'POINT(0 0)', 'red')": "rasteret_value: no collection '/no/such'; there is no folder '/no'; built: demo; no file or folder of that name either",
     "rasteret_sample(d, 'rubbish', 'red')": "the geometry is no valid WKT: 'rubbish'",
     "rasteret_read(d, 'rubbish', 'red')": "the geometry is no valid WKT: 'rubbish'",
 }

@@ -1,0 +1,1 @@
+"""Notebooks, frames, arrays and pictures: each tool is the real one."""
