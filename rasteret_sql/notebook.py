@@ -7,6 +7,7 @@ itself, is a table by its variable's name for the next cell, and gives frames (`
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
@@ -161,7 +162,8 @@ class RasteretMagics(Magics):
             known = [name for name in variables if name not in self.shell.user_ns_hidden]
             raise UsageError(f"${missing[0]}: no variable of this name{near(missing[0], known)}")
         arrow = FunctionType(_arrow.__code__, variables)  # DuckDB looks for tables among the variables of the function that called it
-        table = arrow(connection, statement, {name: variables[name] for name in names} or None)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # DuckDB 2.0 says that execute() copies once more than sql()
+            table = arrow(connection, statement, {name: variables[name] for name in names})
         silent = table is None or (statement.type != duckdb.StatementType.SELECT and table.column_names in _SAYS_NOTHING)
         return None if silent else connection.from_arrow(table)
 
@@ -179,5 +181,8 @@ def _with_functions(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyCon
 
 def _arrow(_rasteret_connection: Any, _rasteret_statement: Any, _rasteret_parameters: Any) -> Any:
     """Runs with the notebook's variables as its globals; its own names are none that a table has."""
-    _rasteret_result = _rasteret_connection.sql(_rasteret_statement, params=_rasteret_parameters)
+    # sql() with parameters fetches under Python's lock on DuckDB 1.5, which functions written in Python wait for in vain
+    if _rasteret_parameters:
+        return _rasteret_connection.execute(_rasteret_statement, _rasteret_parameters).to_arrow_table()
+    _rasteret_result = _rasteret_connection.sql(_rasteret_statement)
     return None if _rasteret_result is None else _rasteret_result.to_arrow_table()
