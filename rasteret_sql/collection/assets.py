@@ -46,7 +46,8 @@ class TableSource:
                 f"the table has no column 'id'; name one with column_map := {{'<column>': 'id'}}; columns: {listing(table.column_names)}"
             )
         if taken := [name for name in renamed.column_names if is_taken(name)]:
-            raise InvalidArgument(f"column {taken[0]!r}: reading a collection adds one of this name; rename it: column_map := {{'{taken[0]}': '<name>'}}")
+            rename = f"column_map := {{'{taken[0]}': '<name>'}}"
+            raise InvalidArgument(f"column {taken[0]!r}: reading a collection adds one of this name; rename it: {rename}")
         self._options = options
         self._bands = _bands(renamed.slice(0, 0), options)
         check_band_names(self._bands.hrefs)

@@ -28,7 +28,6 @@ CONTRACT = ("id", "datetime", "geometry", "assets", "bbox", "proj:epsg", "crs", 
 """Columns that a build writes itself; a user's column of the same name serves as input (id, datetime, assets, crs) or gives way."""
 
 
-
 def is_taken(name: str) -> bool:
     """Whether a column of this name cannot be read back: statements over a collection have columns of their own of these names."""
     return name.lower() == "file_row_number" or name.lower().startswith("__rasteret_")

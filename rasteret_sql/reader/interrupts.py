@@ -42,13 +42,14 @@ def watch(origin: str = "") -> Cancel:
     return flag
 
 
-def cancel(origin: str) -> None:
-    """Stop all reads of an origin that have begun."""
+def cancel(origin: str) -> int:
+    """Stop all reads of an origin that have begun; how many were not stopped before."""
     with _lock:
-        for flag in list(_running):
-            if flag.origin == origin:
-                flag.set()
+        begun = [flag for flag in _running if flag.origin == origin and not flag.is_set()]
+        for flag in begun:
+            flag.set()
     progress.interrupted(origin)
+    return len(begun)
 
 
 def cancel_all() -> None:

@@ -9,7 +9,9 @@ DuckDB tells a function that runs nothing of an interruption; it waits for it to
   each cursor for its number); on other connections it is DuckDB's own and nothing else.
 - Ctrl-C: Python raises KeyboardInterrupt in the main thread, and DuckDB's threads go on. While a statement is bound in the main thread, a
   handler is put before Python's own, if that is the one in place: it interrupts the connections that the main thread used, and their reads, and
-  goes on to Python's. Statements of other threads go on, as other work of theirs does. A handler that somebody else has installed is left alone,
+  goes on to Python's. Where the main thread waits for DuckDB, in the very call that bound the statement, and reads were stopped, it ends there:
+  DuckDB says so with an exception of its own. (KeyboardInterrupt thrown into that call leaves the connection interrupted on 1.5, and its next
+  statement fails.) Statements of other threads go on, as other work of theirs does. A handler that somebody else has installed is left alone,
   and so are all with the environment variable ``RASTERET_LEAVE_SIGNALS=1``; then Ctrl-C stops what the main thread itself waits for.
   Installed while binding, and not when the package is loaded, since notebooks set the handler anew for each cell.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -32,6 +35,7 @@ from rasteret_sql.reader import interrupts
 
 LEAVE_SIGNALS = "RASTERET_LEAVE_SIGNALS"
 _MOST_ORIGINS = 1000
+_OURS = ("rasteret_sql.sql.", "rasteret_sql.udfs.")
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 _lock = threading.RLock()
@@ -39,6 +43,8 @@ _lock = threading.RLock()
 _origins: weakref.WeakKeyDictionary[Connection, str] = weakref.WeakKeyDictionary()
 _of_main_thread: dict[str, None] = {}
 """Origins of the statements that the main thread made, the latest last. Only that thread touches it."""
+_bound_at: tuple[int, int] | None = None
+"""Where in the main thread's Python code the last statement was bound: the frame that called DuckDB, and its instruction."""
 _interrupt: Callable[[Connection], None] = Connection.interrupt
 
 
@@ -52,8 +58,10 @@ def follow(con: Connection, instance: str) -> None:
 
 def bound(origin: str) -> None:
     """A statement of this origin is being bound in the calling thread."""
+    global _bound_at  # noqa: PLW0603 - what the handler looks at, of the main thread alone
     if threading.current_thread() is not threading.main_thread() or os.environ.get(LEAVE_SIGNALS, "").lower() in {"1", "true"}:
         return
+    _bound_at = _place(_caller(sys._getframe(1)))  # noqa: SLF001 - how Python gives a frame
     _of_main_thread.pop(origin, None)
     _of_main_thread[origin] = None
     if len(_of_main_thread) > _MOST_ORIGINS:
@@ -70,9 +78,20 @@ def _on_sigint(number: int, frame: FrameType | None) -> None:
         if origin in _of_main_thread:
             with suppress(duckdb.Error):  # it is closed
                 _interrupt(con)
-    for origin in ("", *_of_main_thread):
-        interrupts.cancel(origin)
-    signal.default_int_handler(number, frame)
+    stopped = sum(interrupts.cancel(origin) for origin in ("", *_of_main_thread))
+    if not stopped or _bound_at is None or _place(frame) != _bound_at:
+        signal.default_int_handler(number, frame)
+
+
+def _caller(frame: FrameType | None) -> FrameType | None:
+    """The frame that called DuckDB, which called us."""
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS):
+        frame = frame.f_back
+    return frame
+
+
+def _place(frame: FrameType | None) -> tuple[int, int] | None:
+    return None if frame is None else (id(frame), frame.f_lasti)
 
 
 def _origin_of(con: Connection) -> str | None:

@@ -213,11 +213,13 @@ def test_crs_does_not_move_files_that_name_one(con, folder):
 
 
 def test_files_that_are_none(con, folder):
-    assert refused(con, f"FROM rasteret_bands('{folder}/none.tif')") .startswith(f"rasteret_bands: '{folder}/none.tif': no such file; did you mean '{folder}/one.tif'?")
+    assert refused(con, f"FROM rasteret_bands('{folder}/none.tif')").startswith(
+        f"rasteret_bands: '{folder}/none.tif': no such file; did you mean '{folder}/one.tif'?"
+    )
     message = refused(con, f"FROM rasteret_bands('{folder}/page.tif')")
     assert message.startswith(f"rasteret_bands: {folder}/page.tif: ")
     assert "not a TIFF" in message
-    assert refused(con, f"FROM rasteret_bands('{folder}/none*.tif')") .startswith(f"rasteret_bands: no file matches '{folder}/none*.tif'")
+    assert refused(con, f"FROM rasteret_bands('{folder}/none*.tif')").startswith(f"rasteret_bands: no file matches '{folder}/none*.tif'")
     assert refused(con, "FROM rasteret_bands([])") == "rasteret_bands: the list of GeoTIFFs is empty"
     assert refused(con, "FROM rasteret_bands([1, 2])") == "rasteret_bands: 1 in the list of GeoTIFFs is not valid; paths and URLs are"
     assert refused(con, "FROM rasteret_bands([NULL])") == "rasteret_bands: NULL in the list of GeoTIFFs is not valid; paths and URLs are"

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ STATEMENTS = {
     "pixels": f"SELECT sum(b) FROM rasteret.pixels(c, places, {UTM})",
     "build": BUILD.format("again"),
 }
+Ask = Callable[[duckdb.DuckDBPyConnection, str], Any]
 STALL = Fault(send=10, end="hang")
 
 
@@ -51,7 +53,7 @@ def prepared(url: str) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def interrupted(con: duckdb.DuckDBPyConnection, server: FaultyServer, sql: str, kind: str) -> dict[str, Any]:
+def interrupted(con: duckdb.DuckDBPyConnection, server: FaultyServer, sql: str, kind: str, ask: Ask) -> dict[str, Any]:
     """Stop ``sql`` while the server stalls; what was seen, times in seconds after the interruption."""
     server.script("/a.tif", forever=STALL)
     asked, idle = len(server.requests), max(server.open_connections - 1, 0)
@@ -69,20 +71,20 @@ def interrupted(con: duckdb.DuckDBPyConnection, server: FaultyServer, sql: str, 
     thread.start()
     seen: dict[str, Any] = {"error": None}
     try:
-        con.execute(sql).fetchall()
+        ask(con, sql).fetchall()
     except (duckdb.Error, RuntimeError, KeyboardInterrupt) as error:
         seen["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
     back = time.monotonic()
     thread.join()
     seen["back_s"] = back - at[0]
-    seen["next"] = con.execute("SELECT 42").fetchall()[0][0]
+    seen["next"] = ask(con, "SELECT 42").fetchall()[0][0]
     seen["next_s"] = time.monotonic() - at[0]
     seen["connections"] = server.connections_after(idle, 2) - idle
     seen["tasks"] = loop.run(_tasks())
     server.script("/a.tif", forever=OK)
     other = con.cursor()
     seen["other"] = str(other.execute(sql).fetchall()[0][0])
-    seen["same"] = str(con.execute(sql).fetchall()[0][0])
+    seen["same"] = str(ask(con, sql).fetchall()[0][0])
     seen["threads"] = sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("rasteret-") and "decode" not in thread.name)
     return seen
 
@@ -100,7 +102,9 @@ def main() -> None:
         con = prepared(server.script("/a.tif"))
         con.execute(f"SET threads = {threads}").fetchall()
         for name, sql in STATEMENTS.items():
-            print(json.dumps({"function": name, **interrupted(con, server, sql, kind)}), flush=True)
+            for by in ("execute", "sql"):
+                ask = getattr(duckdb.DuckDBPyConnection, by)
+                print(json.dumps({"function": name, "by": by, **interrupted(con, server, sql, kind, ask)}), flush=True)
         con.close()
 
 

@@ -36,8 +36,8 @@ def test_every_read_stops_within_a_second(kind: str, threads: int, tmp_path: Pat
     """In a process of its own: back at once, the next statement at once, nothing left, and what was claimed can be read by others."""
     command = [sys.executable, "-m", "tests.sql.interrupting", str(tmp_path), kind, str(threads)]
     told = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
-    seen = {line["function"]: line for line in map(json.loads, told.stdout.splitlines())}
-    assert set(seen) == set(STATEMENTS), told.stderr
+    seen = {(line["function"], line["by"]): line for line in map(json.loads, told.stdout.splitlines())}
+    assert set(seen) == {(name, by) for name in STATEMENTS for by in ("execute", "sql")}, told.stderr
     for name, line in seen.items():
         assert line["error"], name
         assert line["back_s"] < 1.0, name
@@ -48,7 +48,7 @@ def test_every_read_stops_within_a_second(kind: str, threads: int, tmp_path: Pat
         assert line["other"] == line["same"], name
         assert line["threads"] == ["rasteret-io", "rasteret-proj_0"], name
     with rasterio.open(tmp_path / "a.tif") as source:
-        assert seen["sample"]["same"] == str(source.read(1)[1, 2])
+        assert {seen["sample", by]["same"] for by in ("execute", "sql")} == {str(source.read(1)[1, 2])}
 
 
 @pytest.fixture(autouse=True)
