@@ -190,7 +190,7 @@ class _Run:
         span = (job.key.offset, job.key.offset + job.length)
         try:
             async with asyncio.timeout_at(self.query.deadline):
-                pixels = await asyncio.shield(asyncio.wrap_future(future))
+                pixels = await asyncio.shield(_heard(asyncio.wrap_future(future)))
         except errors.RasteretError:
             pixels = None
         except TimeoutError:
@@ -226,6 +226,12 @@ class _Run:
     def _release(self, cost: int) -> None:
         self._holding -= cost
         self._freed.set()
+
+
+def _heard(future: asyncio.Future[Pixels]) -> asyncio.Future[Pixels]:
+    """Its error counts as told, also where nobody waits any more: asyncio would write it to stderr."""
+    future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    return future
 
 
 class _Turns:

@@ -92,8 +92,8 @@ def test_texts(world: World, slot: Slot) -> None:
 
 @pytest.mark.parametrize("slot", [slot for slot in SLOTS if slot.form.sql == HOLE], ids=lambda slot: slot.name)
 def test_values(world: World, slot: Slot) -> None:
-    """Of every other type, and texts with NUL: an answer or one clean line; what answers is in ``ANSWERS``."""
-    for value in VALUES:
+    """Of every other type, and texts with NUL: an answer or one clean line; what answers is in ``ANSWERS``. Every slot takes its quarter of them."""
+    for value in VALUES[SLOTS.index(slot) % 4 :: 4]:
         try:
             found = world.rows(slot.call.replace(HOLE, value))
         except duckdb.Error as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import shutil
 import ssl
-import subprocess
 
 import obstore
 import pytest
+import trustme
 
 import rasteret_sql
 from rasteret_sql.errors import InvalidArgument, ReadError, WriteError
@@ -411,32 +410,13 @@ class TestErrors:
 @pytest.fixture(scope="module")
 def amazon(tmp_path_factory):
     """A server with a certificate for *.amazonaws.com."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    names = "DNS:b.s3.amazonaws.com,DNS:b.s3.eu-west-1.amazonaws.com,DNS:b.s3.us-west-2.amazonaws.com"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=s3",
-        "-keyout",
-        "key.pem",
-        "-out",
-        "cert.pem",
-        "-addext",
-    ]
-    subprocess.run([*command, f"subjectAltName={names}"], cwd=folder, check=True, capture_output=True)
+    authority = trustme.CA()
+    trusted = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    authority.issue_cert("b.s3.amazonaws.com", "b.s3.eu-west-1.amazonaws.com", "b.s3.us-west-2.amazonaws.com").configure_cert(context)
     with FaultyServer(DATA, tls=context) as running:
-        yield running, folder / "cert.pem"
+        yield running, trusted
 
 
 class TestRegions:
