@@ -194,8 +194,16 @@ class _Build:
         telling = _Telling(self.done)
         reader = HeaderReader(self.query)
         running: deque[tuple[Batch, _Headers]] = deque()
+        batches, failure = iter(self.source.batches()), None
         try:
-            for assets in self.source.batches():
+            while True:
+                try:
+                    assets = next(batches)
+                except StopIteration:
+                    break
+                except RasteretError as error:  # of the source; what it gave before is kept for the next time
+                    failure = error
+                    break
                 self.records += len(assets.ids)
                 batch = prepared(assets, known)
                 self.query.deadline = time.monotonic() + self.query.settings.timeout_s
@@ -210,6 +218,8 @@ class _Build:
         finally:
             for _, headers in running:
                 headers.cancel()
+        if failure is not None:
+            raise failure
         return content.hexdigest()
 
     def _finish(self, batch: Batch, headers: _Headers, journal: Journal, kinds: Kinds, said: Callable[[bytes], None]) -> None:

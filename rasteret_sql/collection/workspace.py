@@ -139,11 +139,15 @@ def _place_of(folder: Path) -> str:
 
 def find_collection(name: str, workspace: str) -> Collection | None:
     """The built collection of this name; None when there is none."""
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         folder = collection_names(workspace).get(name)
         if folder is not None:
-            return open_collection(folder, name)
-        if not _NAME.fullmatch(name) or not is_there(lock_file(workspace_path(workspace), name)):
+            try:
+                return open_collection(folder, name)
+            except CollectionNotFound:
+                if folder.exists() or attempt == _TRIES - 1:
+                    raise
+        elif not _NAME.fullmatch(name) or not is_there(lock_file(workspace_path(workspace), name)):
             return None
         time.sleep(_MOMENT_S)  # a build may be exchanging the folders right now
     return None

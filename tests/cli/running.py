@@ -20,8 +20,8 @@ MODULE = [sys.executable, "-W", "error", "-m", "rasteret_sql.cli"]
 
 
 def environment(**more: Any) -> dict[str, str]:
-    """No setting of the tester's own, no keys, but for what a test gives."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RASTERET_", "AWS_"))}
+    """No setting of the tester's own, no keys, but for what a test gives; nor ``CI``, where progress is not shown."""
+    kept = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith(("RASTERET_", "AWS_"))}
     return kept | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "120"} | {name: str(value) for name, value in more.items()}
 
 

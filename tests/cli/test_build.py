@@ -104,7 +104,7 @@ def test_what_is_wrong_is_one_line(earth, arguments, line):
         ([*S2, "--max-items", "0"], "'0' is no number of items; a whole number from 1 is"),
         ([*S2, "--bands", "B04,,B08"], "'B04,,B08' is no list of names; B04,B08 is"),
         ([*S2, "--bbx", BOX], "'--bbx' is not understood; did you mean '--bbox'?"),
-        (["buidl"], "no command 'buidl'; did you mean 'build'?; commands: demo, datasets, build, collections"),
+        (["buidl"], "no command 'buidl'; did you mean 'build'?; commands: shell, query, demo, datasets, build, collections, serve, doctor"),
         (
             ["collections", "lst"],
             "rasteret-sql collections: no command 'lst'; did you mean 'list'?; commands: list, info, build, import, export, delete",

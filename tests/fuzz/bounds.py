@@ -42,13 +42,16 @@ def bounded(nbytes: int, seconds: float = MOST_SECONDS) -> Iterator[None]:
 
 
 def _peaks() -> tuple[int, int]:
-    """Highest resident memory and address space of this process so far, in bytes; the second is 0 where the system does not tell."""
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    """Highest resident memory and address space of this process so far, in bytes; the second is 0 where the system does not tell.
+
+    Not ``ru_maxrss`` where there is better: it begins at the size of the process that started this one.
+    """
     if not _STATUS.exists():
-        return resident, 0
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, 0
     text = _STATUS.read_bytes()
-    at = text.index(b"VmPeak:") + 7
-    return resident, int(text[at : text.index(b"kB", at)]) << 10
+    starts = [text.index(name) + len(name) for name in (b"VmHWM:", b"VmPeak:")]
+    resident, reserved = (int(text[at : text.index(b"kB", at)]) << 10 for at in starts)
+    return resident, reserved
 
 
 def limit_memory(nbytes: int) -> None:

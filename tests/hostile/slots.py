@@ -113,7 +113,7 @@ COLUMN = [Form(HOLE, refused("no column|Could not find key|neither NULL nor empt
 DATES = r"date_range|is no date|years? |is reversed|no end"
 NUMBER = [Form(HOLE, refused("is not valid; .*number.* is|whole numbers from 0 to .* are")), Form(f"[{HOLE}]", refused("is not valid"), 30)]
 A_CRS = [Form(HOLE, _crs, CRS, seed="crs")]
-NO_MAP = Form(HOLE, refused(r"is not valid; \{'name': "), 30)
+NO_MAP = Form(HOLE, refused(r"is not valid; \{'\w+': "), 30)
 REWRITE = [
     NO_MAP,
     Form(f"MAP {{{HOLE}: '/nowhere/'}}", lambda value: None if value else "has a readable file", COSTLY),
