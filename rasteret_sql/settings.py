@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -135,7 +136,7 @@ _TEXTS: Mapping[str, tuple[Callable[[Any], str], str]] = {
 
 def _checked(label: str, value: Any, spec: dataclasses.Field[Any]) -> Any:
     kind: type = type(spec.default)
-    shown = presentable(repr(redact(value) if isinstance(value, str) else value))
+    shown = presentable(str(value) if isinstance(value, Decimal) else repr(redact(value) if isinstance(value, str) else value))
     try:
         if kind is bool:
             parsed: Any = value if isinstance(value, bool) else _TRUTH[str(value).lower()]

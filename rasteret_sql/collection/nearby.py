@@ -26,7 +26,9 @@ def near_path(path: Path) -> str:
     if meant:
         found = next(name for name in names if meant == near(missing.name, [name]))
         return f"; did you mean {str(path.with_name(found))!r}?"
-    alike = [name for name in names if path.suffix and name.lower().endswith(path.suffix.lower())] or names
+    ending = path.suffix.lower()
+    endings = TIFF_ENDINGS if ending in TIFF_ENDINGS else (ending,)
+    alike = [name for name in names if name.lower().endswith(endings)]
     return f"; there: {listing(alike, _SHOWN)}" if alike else ""
 
 
