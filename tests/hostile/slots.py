@@ -109,7 +109,7 @@ class Form:
 TABLE = [Form(HOLE, refused(NO_RELATION), 76, path=True)]
 CHOICE = [Form(HOLE, refused("is not valid.*valid: "))]
 FLAG = [Form(HOLE, refused("is not valid; valid: true, false"))]
-COLUMN = [Form(HOLE, refused("no column|Could not find key|neither NULL nor empty"))]
+COLUMN = [Form(HOLE, refused("no column|Could not find key|neither NULL nor empty|Key name for struct_extract must not be empty"))]
 DATES = r"date_range|is no date|years? |is reversed|no end"
 NUMBER = [Form(HOLE, refused("is not valid; .*number.* is|whole numbers from 0 to .* are")), Form(f"[{HOLE}]", refused("is not valid"), 30)]
 A_CRS = [Form(HOLE, _crs, CRS, seed="crs")]

@@ -174,6 +174,7 @@ def as_export(world: World, _slot: Slot, value: str, _found: list[Any], _base: l
     place = world.exports / value
     assert place.is_dir() or place.is_file()
     assert world.rows(f"SELECT id FROM rasteret_collection({doubled(str(place))})") == [("a",)]
+    world.forget(place)  # DuckDB 2.0 cannot list a folder that has an entry with a backslash in its name
 
 
 RIGHT = {
@@ -195,7 +196,7 @@ NO_MAP = ("[]", "MAP {}")
 LENGTHS = (*COUNTS, "0.5", "1.5::DECIMAL(38, 10)")
 ANSWERS: dict[str, tuple[str, ...]] = {
     "name": NAMES,
-    "query": ("{'a': NULL}", "MAP {'a': NULL}"),
+    "query": ("{'a': NULL}", "MAP {'a': NULL}", "row(NULL, NULL)"),
     "max_items": COUNTS,
     "last": COUNTS,
     "force": ("true",),

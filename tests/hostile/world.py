@@ -95,8 +95,11 @@ class World:
         """Away with what calls built and exported."""
         for place in (*self.workspace.iterdir(), *self.exports.iterdir()):
             if place.name != "local_datasets.json" and re.fullmatch(r"\.?c_records(\..*)?", place.name) is None:
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+                self.forget(place)
         self.server.asked.clear()
+
+    def forget(self, place: Path) -> None:
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def checked_error(world: World, error: BaseException, value: str = "") -> str:
