@@ -93,12 +93,12 @@ def test_reads_in_parts_count_pairs(slow):
 
 
 def test_builds_count_files(slow, tmp_path):
-    rows = [f"{n},{slow.server.url('0.tif')}?n={n}" for n in range(40)]
+    rows = [f"{n},{slow.server.url('0.tif')}?n={n}" for n in range(120)]
     (tmp_path / "files.csv").write_text("\n".join(["id,href", *rows]))
     statement = f"FROM rasteret_build_from_table('{tmp_path}/files.csv', name := 'b', href_column := 'href')"
     seen = Terminal(slow.script(statement), RASTERET_WORKSPACE=tmp_path, **FEW).finish()
     assert (seen.status, seen.out, seen.last) == (0, "rows 1\n", [""] * 24)
-    files = [line for line in seen.lines if re.match(r"rasteret_build_from_table  \d+ of 40 files  ━", line)]
+    files = [line for line in seen.lines if re.match(r"rasteret_build_from_table  \d+ of 120 files  ━", line)]
     assert files, seen.lines
     assert files[-1].endswith(" s left")
 
