@@ -7,6 +7,7 @@ from pathlib import Path
 from rasteret_sql.errors import listing, near
 
 TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
+"""What a path of a GeoTIFF ends in."""
 _MOST = 2000
 """Entries of a folder that are looked at."""
 _SHOWN = 5

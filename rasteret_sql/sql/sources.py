@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from rasteret_sql.collection.build import index_files
 from rasteret_sql.collection.links import Link, find_link, is_url, known_names, open_link
-from rasteret_sql.collection.nearby import near_path, what_lies_in
+from rasteret_sql.collection.nearby import TIFF_ENDINGS, near_path, what_lies_in
 from rasteret_sql.collection.registry import find_dataset, read_ready_place
 from rasteret_sql.collection.remote import is_remote_file
 from rasteret_sql.collection.schema import metadata_column
@@ -39,7 +39,6 @@ LARGE_BYTES = 4 << 20
 PARQUET_ENDINGS = (".parquet", ".geoparquet", ".parq")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """What starts like one names no relation (one of such a name goes in double quotes within the single ones)."""
-_TIFF_ENDINGS = (".tif", ".tiff", ".gtiff", ".cog", ".tif_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +246,7 @@ def _literal_path(file: str) -> str:
 def _is_tiff(source: str) -> bool:
     """By its ending; a local pattern that does not end in ``.parquet`` is one of GeoTIFFs too."""
     path = source.partition("?")[0].partition("#")[0] if "://" in source and not source.startswith("file:") else source
-    return path.lower().endswith(_TIFF_ENDINGS) or (_is_pattern(source) and not source.endswith(".parquet"))
+    return path.lower().endswith(TIFF_ENDINGS) or (_is_pattern(source) and not source.endswith(".parquet"))
 
 
 def _is_path(source: str) -> bool:
