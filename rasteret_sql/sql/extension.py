@@ -22,6 +22,7 @@ from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
 from rasteret_sql.sql.evaluator import Evaluator
 from rasteret_sql.sql.filesystem import register_files
 from rasteret_sql.sql.planner import plan
+from rasteret_sql.sql.polling import counted
 from rasteret_sql.sql.scalars import scalar_options, typed_field, zonal_options
 from rasteret_sql.udfs import build, build_stac, export, geometry, info, link, pixels, read, sample, times, zonal
 from rasteret_sql.udfs import plan as cost
@@ -141,7 +142,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         functions[f"__rasteret_value_{slot}"] = (_with(sample.value, name), name, False)
     for name, slot in PIXEL_SLOTS.items():
         functions[f"__rasteret_pixels_{slot}"] = (_with(read.pixels, name), f"{name}[]", False)
-    return functions
+    return {name: (counted(function), *rest) for name, (function, *rest) in functions.items()}
 
 
 def _with(function: Function, last: Any) -> Function:

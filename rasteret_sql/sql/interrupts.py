@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -32,10 +31,9 @@ from typing import Any, TypeAlias
 import duckdb
 
 from rasteret_sql.reader import interrupts
+from rasteret_sql.sql import main_thread, polling
 
-LEAVE_SIGNALS = "RASTERET_LEAVE_SIGNALS"
 _MOST_ORIGINS = 1000
-_OURS = ("rasteret_sql.sql.", "rasteret_sql.udfs.")
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 _lock = threading.RLock()
@@ -43,8 +41,6 @@ _lock = threading.RLock()
 _origins: weakref.WeakKeyDictionary[Connection, str] = weakref.WeakKeyDictionary()
 _of_main_thread: dict[str, None] = {}
 """Origins of the statements that the main thread made, the latest last. Only that thread touches it."""
-_bound_at: tuple[int, int] | None = None
-"""Where in the main thread's Python code the last statement was bound: the frame that called DuckDB, and its instruction."""
 _interrupt: Callable[[Connection], None] = Connection.interrupt
 
 
@@ -58,10 +54,10 @@ def follow(con: Connection, instance: str) -> None:
 
 def bound(origin: str) -> None:
     """A statement of this origin is being bound in the calling thread."""
-    global _bound_at  # noqa: PLW0603 - what the handler looks at, of the main thread alone
-    if threading.current_thread() is not threading.main_thread() or os.environ.get(LEAVE_SIGNALS, "").lower() in {"1", "true"}:
+    if not main_thread.may_handle_signals():
         return
-    _bound_at = _place(_caller(sys._getframe(1)))  # noqa: SLF001 - how Python gives a frame
+    main_thread.binds()
+    polling.begins()
     _of_main_thread.pop(origin, None)
     _of_main_thread[origin] = None
     if len(_of_main_thread) > _MOST_ORIGINS:
@@ -79,19 +75,8 @@ def _on_sigint(number: int, frame: FrameType | None) -> None:
             with suppress(duckdb.Error):  # it is closed
                 _interrupt(con)
     stopped = sum(interrupts.cancel(origin) for origin in ("", *_of_main_thread))
-    if not stopped or _bound_at is None or _place(frame) != _bound_at:
+    if not stopped or not main_thread.waits_at(polling.below(frame)):
         signal.default_int_handler(number, frame)
-
-
-def _caller(frame: FrameType | None) -> FrameType | None:
-    """The frame that called DuckDB, which called us."""
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS):
-        frame = frame.f_back
-    return frame
-
-
-def _place(frame: FrameType | None) -> tuple[int, int] | None:
-    return None if frame is None else (id(frame), frame.f_lasti)
 
 
 def _origin_of(con: Connection) -> str | None:
