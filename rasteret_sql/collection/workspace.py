@@ -173,7 +173,7 @@ def open_collection(path: Path, name: str | None = None) -> Collection:
 def _open(path: Path, name: str | None) -> Collection:
     if not path.exists():
         raise CollectionNotFound(f"no such file or folder: {path}")
-    files = (path,) if path.is_file() else tuple(sorted(f for f in path.rglob("*.parquet") if not f.name.startswith("_")))
+    files = (path,) if path.is_file() else _files_in(path)
     if not files:
         raise CollectionNotFound(f"{path} is no collection: it holds no Parquet file")
     first, *others = [file.stat() for file in files]
@@ -182,6 +182,16 @@ def _open(path: Path, name: str | None) -> Collection:
     files = _unchanging(path, files, metadata.get(GENERATION))
     total = sum(status.st_size for status in (first, *others))
     return Collection(name or path.stem, str(path), tuple(map(str, files)), keys, columns, bands, metadata, total)
+
+
+def _files_in(folder: Path) -> tuple[Path, ...]:
+    """The Parquet files of a folder, all of one time: a folder that was exchanged loses files while they are listed."""
+    before = folder.stat()
+    files = tuple(sorted(f for f in folder.rglob("*.parquet") if not f.name.startswith("_")))
+    after = folder.stat()
+    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
+        raise FileNotFoundError(folder)
+    return files
 
 
 def open_remote(

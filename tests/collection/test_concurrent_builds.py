@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -155,6 +156,29 @@ def test_readers_never_fail_while_builds_go_on(folder, workspace, tmp_path):
             thread.join()
         assert not errors
         assert seen == {(("label0", 20, 20),), (("label1", 21, 21),)}
+
+
+def test_a_collection_that_is_exchanged_while_its_files_are_listed(con, folder, workspace, tmp_path, monkeypatch):
+    """The listing goes on in a folder whose files are being removed; what is left of them is no collection."""
+    with RangeServer(folder) as server:
+        build = "FROM rasteret_build_from_table('{}', name := 'c', href_column := 'href')"
+        con.execute(build.format(table_of(tmp_path / "one.parquet", server, 20))).fetchall()
+        listed, listing = [], Path.rglob
+
+        def exchanged(place, pattern):
+            files = listing(place, pattern)
+            if place.name != "c_records" or listed:
+                yield from files
+                return
+            listed.append(place)
+            yield next(files)
+            with rasteret_sql.connect() as builder:
+                builder.execute(f"SET VARIABLE rasteret_workspace = '{workspace}'").fetchall()
+                builder.execute(build.format(table_of(tmp_path / "two.parquet", server, 21, "two"))).fetchall()
+
+        monkeypatch.setattr(Path, "rglob", exchanged)
+        assert rows(con, "SELECT label, count(*) AS n FROM rasteret_collection(c) GROUP BY label") == [{"label": "two", "n": 21}]
+        assert listed
 
 
 def test_replaced_generations_go_after_their_time(con, folder, workspace, tmp_path, monkeypatch):
