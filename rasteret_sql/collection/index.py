@@ -17,7 +17,7 @@ from rasteret_sql.errors import InvalidArgument, RasteretError, UnsupportedRaste
 from rasteret_sql.raster.footprints import Frame, raster_footprints
 from rasteret_sql.raster.header import Affine
 from rasteret_sql.reader.headers import FileHeader
-from rasteret_sql.storage.hrefs import resolve_href
+from rasteret_sql.storage.hrefs import remote_href
 
 FAILURES = pa.schema([("id", pa.string()), ("band", pa.string()), ("href", pa.string()), ("error", pa.string()), ("failed_at", pa.timestamp("us"))])
 Answers = Mapping[str, FileHeader | RasteretError]
@@ -118,10 +118,10 @@ def unreadable(href: str, *, remote: bool) -> RasteretError | None:
     if not remote:
         return None
     try:
-        local = resolve_href(href).path is not None
+        remote_href(href)
     except RasteretError as error:
         return error
-    return RasteretError(f"{redact(href)}: a remote catalogue may name https://, s3://, gs:// and Azure hrefs, no local paths") if local else None
+    return None
 
 
 def _one_record(row: int, assets: AssetTable, answers: Answers, known: KnownAssets, failures: list[dict[str, Any]]) -> _Parts:
