@@ -9,7 +9,7 @@ import shapely
 
 from rasteret_sql.raster.crs import turned_onto
 from rasteret_sql.raster.grid import Grid
-from rasteret_sql.raster.targets import check_sizes, endless_windows
+from rasteret_sql.raster.targets import endless_windows
 from rasteret_sql.reader.areas import Windows, project, windows_of
 from rasteret_sql.reader.levels import View
 
@@ -47,7 +47,6 @@ class Geometries:
             self._windows[view.crs, view.grid] = endless_windows(shapes, view.grid) if view.endless else windows_of(shapes, view.grid)
         windows = self._windows[view.crs, view.grid][np.searchsorted(self._unique, nos)]
         here = windows[:, 2] > 0
-        check_sizes(windows)
         return nos[here], windows[here]
 
     def projected(self, crs: str) -> Objects:

@@ -13,6 +13,7 @@ from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.raster.targets import Target
 from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.ledger import ledger_of
 from rasteret_sql.settings import Settings
 
 
@@ -49,8 +50,9 @@ class Options:
     def raise_errors(self) -> bool:
         return self.on_error == "raise"
 
-    def query(self) -> Query:
-        return Query(self.function, self.settings, self.raise_errors)
+    def query(self, statement: int | None = None) -> Query:
+        """A read of theirs; ``statement`` is DuckDB's number of the execution that it is part of."""
+        return Query(self.function, self.settings, self.raise_errors, ledger_of(self.settings.origin, statement))
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -69,11 +71,17 @@ def parse_options(text: str) -> Options:
     return Options(**values)
 
 
-def _target(align_to: list[float] | None, **others: Any) -> Target:
-    return Target(align_to=None if align_to is None else (align_to[0], align_to[1]), **others)
+def _target(align_to: list[float] | None, kept: list[str], **others: Any) -> Target:
+    return Target(align_to=None if align_to is None else (align_to[0], align_to[1]), kept=tuple(kept), **others)
 
 
 def options_of(column: pa.Array | pa.ChunkedArray) -> Options | None:
     """The options in a constant column; None for a batch without rows."""
     texts = one_chunk(column)
     return parse_options(texts[0].as_py()) if len(texts) else None
+
+
+def statement_of(column: pa.Array | pa.ChunkedArray) -> int | None:
+    """The number of the statement, which all rows have that have one; None for a batch without."""
+    numbers: list[int] = one_chunk(column).drop_null()[:1].to_pylist()
+    return numbers[0] if numbers else None

@@ -7,6 +7,7 @@ part with parallel lists: rows, columns, coverage and the values of each band, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
@@ -23,12 +24,16 @@ from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.raster.coverage import polygon_spans
 from rasteret_sql.raster.fractions import coverage_spans
-from rasteret_sql.raster.grid import Grid
-from rasteret_sql.reader.areas import Windows, read_grid
+from rasteret_sql.raster.grid import Grid, Window
+from rasteret_sql.raster.header import Affine
+from rasteret_sql.raster.targets import MAX_ZONE_PIXELS, check_sizes
+from rasteret_sql.reader.areas import Block, Windows
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Gathered
+from rasteret_sql.reader.levels import View, bounded
 from rasteret_sql.reader.runs import RunSet, cut_windows, gather_runs, spread, valid_anywhere
+from rasteret_sql.reader.warp import ViewRequest, read_views, view_nbytes
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -45,6 +50,9 @@ BATCH_PARTS = 4
 PIXEL_NBYTES = 48
 """Bytes that a pixel takes while it is fetched, its bands apart: row, column, coverage, its place in result and segment."""
 
+MOST_LINES = 1 << 20
+"""Rows or columns of a grid that may each be looked up among the tiles of a band."""
+
 
 class Spans(NamedTuple):
     """Selected pixels as runs ``[row, start:stop]`` of a grid, by ticket, row and start; ``coverage`` None where all are whole."""
@@ -60,28 +68,47 @@ class Spans(NamedTuple):
         return Spans(self.ticket[of], self.row[of], self.start[of], self.stop[of], coverage)
 
 
-def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array) -> pa.Array:
-    """Tickets of the parts of geometries that meet each record, in the order they should be read; refuses what is over the byte budget."""
-    return announced(options, payload, nos, wkbs, crs, _parts)
+def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array, statement: pa.Array) -> pa.Array:
+    """Tickets of the parts of geometries that meet each record, in the order they should be read."""
+    return announced(options, payload, nos, wkbs, crs, statement, _parts)
 
 
 def _parts(met: Met, geometries: Geometries, options: Options) -> tuple[Met, Ints]:
     """Windows that hold too many pixels for a batch, cut; parts that their geometry does not touch are left out."""
-    per_pixel = PIXEL_NBYTES + sum(band.dtype.itemsize + 17 for band in met.bands if band is not None)
-    most = max(1, options.settings.memory_bytes // (BATCH_PARTS * per_pixel))
-    area = met.windows[:, 2] * met.windows[:, 3]
-    large = np.flatnonzero(area > most)
+    if not met.view.own:
+        view, windows = bounded(met.view, met.windows)
+        check_sizes(windows, MAX_ZONE_PIXELS, "a geometry")
+        here = windows[:, 2] > 0
+        met = Met(view, met.nos[here], windows[here])
+    room = options.settings.memory_bytes // BATCH_PARTS
+    nbytes = _nbytes(met.view, met.windows)
+    large = np.flatnonzero(nbytes > room)
     if not len(large):
-        return met, area * per_pixel
-    owner, parts = cut_windows(met.windows[large], met.leading.layout.tile_height, met.leading.layout.tile_width, most)
+        return met, nbytes
+    most = max(1, int((met.windows[large, 2] * met.windows[large, 3] / nbytes[large]).min() * room))
+    layout, side = met.leading.layout, math.isqrt(most)
+    tile = (layout.tile_height, layout.tile_width) if _by_runs(met.view) else (side, side)
+    owner, parts = cut_windows(met.windows[large], *tile, most)
     owner = large[owner]
     if options.pixels != "window":
-        shapes = geometries.shapes_of(met.nos[large], met.leading.crs, met.leading.grid)
-        touched = _touched(shapes, np.searchsorted(large, owner), met.leading.grid, parts)
+        shapes = geometries.shapes_of(met.nos[large], met.view.crs, met.view.whole or met.view.grid)
+        touched = _touched(shapes, np.searchsorted(large, owner), met.view.grid, parts)
         owner, parts = owner[touched], parts[touched]
-    small = np.flatnonzero(area <= most)
+    small = np.flatnonzero(nbytes <= room)
     nos, windows = np.concatenate([met.nos[small], met.nos[owner]]), np.concatenate([met.windows[small], parts])
-    return Met(met.view, nos, windows), windows[:, 2] * windows[:, 3] * per_pixel
+    return Met(met.view, nos, windows), _nbytes(met.view, windows)
+
+
+def _nbytes(view: View, windows: Windows) -> Ints:
+    """Bytes that the pixels of each window take while they are fetched."""
+    per_pixel = PIXEL_NBYTES + sum(band.dtype.itemsize + 17 for band in view.bands if band is not None)
+    total: Ints = windows[:, 2] * windows[:, 3] * per_pixel
+    return total if _by_runs(view) else total + view_nbytes(view, windows)
+
+
+def _by_runs(view: View) -> bool:
+    """Is a record read pixel by pixel, without the rectangles around? Where bands are resampled it is not; very fine grids have too many lines."""
+    return view.streams and max(view.grid.width, view.grid.height) <= MOST_LINES
 
 
 def _touched(shapes: Objects, owner: Ints, grid: Grid, windows: Windows) -> npt.NDArray[np.bool_]:
@@ -100,11 +127,11 @@ def _touched(shapes: Objects, owner: Ints, grid: Grid, windows: Windows) -> npt.
 class _Visit(NamedTuple):
     """Tickets of one record that follow each other in a batch."""
 
-    bands: tuple[Band | None, ...]
-    grid: Grid
+    view: View
     tickets: slice
+    windows: Windows
+    """Those of its tickets alone, as the spans are."""
     spans: Spans
-    """Those of its tickets alone."""
 
 
 def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array, crs: pa.Array) -> pa.Array:
@@ -121,33 +148,30 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
 
 
 def _visits(batch: Batch) -> list[_Visit]:
-    spans = spans_of(batch)
+    spans, windows = spans_of(batch), windows_of_tickets(batch.columns)
     visits: list[_Visit] = []
     for record, group in groupby(enumerate(batch.columns["record"].tolist()), key=lambda item: item[1]):
         positions = [position for position, _ in group]
         tickets = slice(positions[0], positions[-1] + 1)
-        bands = BOOK.bands(record)
-        where = read_grid(bands)
-        if where is not None:  # always so: a record without bands gets no ticket
-            first, last = np.searchsorted(spans.ticket, [tickets.start, tickets.stop])
-            visits.append(_Visit(bands, where[0], tickets, spans.part(slice(first, last))))
+        first, last = np.searchsorted(spans.ticket, [tickets.start, tickets.stop])
+        visits.append(_Visit(BOOK.view(record), tickets, windows[tickets], spans.part(slice(first, last))))
     return visits
 
 
 def spans_of(batch: Batch) -> Spans:
     """Pixels of all tickets of a batch; tickets of one geometry and one window on equal grids share the work."""
     windows, nos = windows_of_tickets(batch.columns), batch.columns["no"].astype(np.int64)
-    by_grid: dict[tuple[Grid, str], list[int]] = {}
-    where = {record: read_grid(BOOK.bands(record)) for record in np.unique(batch.columns["record"]).tolist()}
+    by_grid: dict[tuple[Grid, str, Grid | None], tuple[View, list[int]]] = {}
+    views = {record: BOOK.view(record) for record in np.unique(batch.columns["record"]).tolist()}
     for position, record in enumerate(batch.columns["record"].tolist()):
-        place = where[record]
-        if place is not None:
-            by_grid.setdefault(place, []).append(position)
+        view = views[record]
+        by_grid.setdefault((view.grid, view.crs, view.whole), (view, []))[1].append(position)
     found: list[Spans] = []
-    for (grid, crs), positions in by_grid.items():
+    for view, positions in by_grid.values():
         members = np.array(positions)
         _, firsts, back = np.unique(np.column_stack([nos, windows])[members], axis=0, return_index=True, return_inverse=True)
-        drawn = _drawn(batch.geometries.shapes_of(nos[members][firsts], crs, grid), grid, windows[members][firsts], batch.options.pixels)
+        shapes = batch.geometries.shapes_of(nos[members][firsts], view.crs, view.whole or view.grid)
+        drawn = _drawn(shapes, view, windows[members][firsts], batch.options.pixels)
         found.append(_dealt(drawn, back.reshape(-1), members))
     if len(found) == 1:
         return found[0]
@@ -157,15 +181,17 @@ def spans_of(batch: Batch) -> Spans:
     return joined.part(np.argsort(ticket, kind="stable"))
 
 
-def _drawn(shapes: Objects, grid: Grid, windows: Windows, rule: str) -> Spans:
+def _drawn(shapes: Objects, view: View, windows: Windows, rule: str) -> Spans:
     """The pixels that each geometry selects in its window."""
     if rule == "window":
         owner = np.repeat(np.arange(len(windows)), windows[:, 2])
         row = spread(windows[:, 0], windows[:, 2])
         return Spans(owner, row, windows[owner, 1], windows[owner, 1] + windows[owner, 3], None)
     if rule == "fractional":
-        return Spans(*coverage_spans(shapes, grid, windows))
-    return Spans(*polygon_spans(shapes, grid, windows, rule), None)
+        return Spans(*coverage_spans(shapes, view.grid, windows))
+    grid, (top, left) = view.ruled(rule)
+    owner, rows, starts, stops = polygon_spans(shapes, grid, windows + np.array([top, left, 0, 0]), rule)
+    return Spans(owner, rows - top, starts - left, stops - left, None)
 
 
 def _dealt(drawn: Spans, wanted: Ints, tickets: Ints) -> Spans:
@@ -176,19 +202,49 @@ def _dealt(drawn: Spans, wanted: Ints, tickets: Ints) -> Spans:
 
 
 def _read(visits: Sequence[_Visit], query: Query) -> list[list[Gathered | None]]:
-    """Per visit the values of each band (None where the record lacks it), all of them in one plan."""
+    """Per visit the values of each band (None where the record lacks it): all that is taken as it is in one plan, what is resampled in another."""
+    runs = [visit for visit in visits if _by_runs(visit.view)]
+    blocks = [visit for visit in visits if not _by_runs(visit.view)]
     requests: list[tuple[Band, RunSet]] = []
+    for visit in runs:
+        set_ = RunSet(visit.view.grid, visit.spans.row, visit.spans.start, visit.spans.stop)
+        requests += [(band, set_) for band in visit.view.bands if band is not None]
+    gathered = iter(gather_runs(requests, query))
+    read = iter(read_views([request for visit in blocks for request in _requests(visit)], query) if blocks else [])
+    results: list[list[Gathered | None]] = []
     for visit in visits:
-        runs = RunSet(visit.grid, visit.spans.row, visit.spans.start, visit.spans.stop)
-        requests += [(band, runs) for band in visit.bands if band is not None]
-    results = iter(gather_runs(requests, query))
-    return [[None if band is None else next(results) for band in visit.bands] for visit in visits]
+        if _by_runs(visit.view):
+            results.append([None if band is None else next(gathered) for band in visit.view.bands])
+        else:
+            results.append(_picked(visit, [next(read) for _ in visit.windows]))
+    return results
+
+
+def _requests(visit: _Visit) -> list[ViewRequest]:
+    windows = [Window(*window) for window in visit.windows.tolist()]
+    return [ViewRequest(visit.view, window, np.ones((window.height, window.width), bool)) for window in windows]
+
+
+def _picked(visit: _Visit, blocks: Sequence[Block]) -> list[Gathered | None]:
+    """The pixels of a visit's spans, out of the blocks of its windows."""
+    spans = visit.spans
+    bounds = np.searchsorted(spans.ticket, np.arange(visit.tickets.start, visit.tickets.stop + 1)).tolist()
+    places = []
+    for (first, last), (row, col, _, width) in zip(pairwise(bounds), visit.windows.tolist(), strict=True):
+        mine = spans.part(slice(first, last))
+        places.append(spread((mine.row - row) * width + mine.start - col, mine.stop - mine.start))
+    results: list[Gathered | None] = []
+    for index, band in enumerate(visit.view.bands):
+        values = [found.ravel()[place] for block, place in zip(blocks, places, strict=True) if (found := block.values[index]) is not None]
+        valid = [block.valid[index].ravel()[place] for block, place in zip(blocks, places, strict=True)]
+        results.append(None if band is None else Gathered(np.concatenate(values), np.concatenate(valid)))
+    return results
 
 
 class _Part(NamedTuple):
     """The pixels of one record's tickets that hold a value: arrays over all of them, in order of the tickets."""
 
-    grid: Grid
+    transform: Affine
     counts: Ints
     """Pixels of each ticket."""
     row: npt.NDArray[np.int32]
@@ -202,8 +258,9 @@ class _Part(NamedTuple):
         """What was read, without the pixels that hold nothing."""
         spans = visit.spans
         lengths = spans.stop - spans.start
-        row = np.repeat(spans.row.astype(np.int32), lengths)
-        col = spread(spans.start, lengths).astype(np.int32)
+        top, left = visit.view.corner
+        row = np.repeat((spans.row + top).astype(np.int32), lengths)
+        col = spread(spans.start + left, lengths).astype(np.int32)
         coverage = None if spans.coverage is None else np.repeat(spans.coverage, lengths)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         edges = bounds[np.searchsorted(spans.ticket, np.arange(visit.tickets.start, visit.tickets.stop + 1))]
@@ -213,13 +270,13 @@ class _Part(NamedTuple):
             edges = np.concatenate([[0], np.cumsum(keep)])[edges]
             row, col, coverage = row[keep], col[keep], None if coverage is None else coverage[keep]
         columns: list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None] = []
-        for band, result, kind in zip(visit.bands, found, kinds, strict=True):
+        for band, result, kind in zip(visit.view.bands, found, kinds, strict=True):
             if band is None or result is None:
                 columns.append(None)
                 continue
             values, valid = (result.values, result.valid) if whole else (result.values[keep], result.valid[keep])
             columns.append((physical(values, band, scaled=scaled).astype(arrow_type(kind).to_pandas_dtype(), copy=False), valid))
-        return cls(visit.grid, np.diff(edges), row, col, coverage, columns)
+        return cls((visit.view.whole or visit.view.grid).transform, np.diff(edges), row, col, coverage, columns)
 
 
 def _rows(parts: Sequence[_Part], kinds: Sequence[str]) -> pa.StructArray:
@@ -227,7 +284,7 @@ def _rows(parts: Sequence[_Part], kinds: Sequence[str]) -> pa.StructArray:
     counts = np.concatenate([part.counts for part in parts])
     fields: dict[str, pa.Array] = {}
     for index, name in enumerate(TRANSFORM):
-        fields[name] = pa.array(np.repeat([part.grid.transform[index] for part in parts], [len(part.counts) for part in parts]))
+        fields[name] = pa.array(np.repeat([part.transform[index] for part in parts], [len(part.counts) for part in parts]))
     fields["row"] = lists(counts, pa.array(np.concatenate([part.row for part in parts])))
     fields["col"] = lists(counts, pa.array(np.concatenate([part.col for part in parts])))
     coverages = [part.coverage for part in parts if part.coverage is not None]

@@ -17,22 +17,26 @@ import numpy.typing as npt
 import pyarrow as pa
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, one_chunk, slot_fields
 from rasteret_sql.udfs.candidates import Geometries, Objects
-from rasteret_sql.udfs.options import Options, options_of
+from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.progress import foresee
 from rasteret_sql.raster.grid import Grid, Window, window_transform
+from rasteret_sql.raster.targets import check_sizes
 from rasteret_sql.reader.areas import Block, Windows, masks_of, tile_order
 from rasteret_sql.reader.band import Band, physical
-from rasteret_sql.reader.cost import check_budget, cost_under
+from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.levels import View, source_windows, view_of
 from rasteret_sql.reader.warp import ViewRequest, read_views, view_nbytes
 
 BATCH = 2048
 """DuckDB's vector size: the most rows a function is called with."""
-TICKET = "STRUCT(no INTEGER, seq BIGINT, record BIGINT, win_row INTEGER, win_col INTEGER, win_height INTEGER, win_width INTEGER, nbytes BIGINT)"
+TICKET = (
+    "STRUCT(no INTEGER, seq BIGINT, record BIGINT, win_row INTEGER, win_col INTEGER, win_height INTEGER, win_width INTEGER, "
+    "nbytes BIGINT, statement UBIGINT)"
+)
 BLOCK = (
     "STRUCT(crs VARCHAR, transform DOUBLE[], height INTEGER, width INTEGER, status UTINYINT, error VARCHAR, "
     + ", ".join(f"{slot} {name}[][]" for name, slot in PIXEL_SLOTS.items())
@@ -78,13 +82,15 @@ class Met:
         return self.view.leading
 
 
-def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array) -> pa.Array:
-    """Tickets of the geometries that meet each record, in the order they should be read; refuses what is over the byte budget."""
+def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, crs: pa.Array, statement: pa.Array) -> pa.Array:
+    """Tickets of the geometries that meet each record, in the order they should be read. All are made before the first is fetched."""
 
     def whole(met: Met, *_: object) -> tuple[Met, npt.NDArray[np.int64]]:
+        if not met.view.own:
+            check_sizes(met.windows)
         return met, view_nbytes(met.view, met.windows)
 
-    return announced(options, payload, nos, wkbs, crs, whole)
+    return announced(options, payload, nos, wkbs, crs, statement, whole)
 
 
 def announced(
@@ -93,6 +99,7 @@ def announced(
     nos: pa.Array,
     wkbs: pa.Array,
     crs: pa.Array,
+    statement: pa.Array,
     cut: Callable[[Met, Geometries, Options], tuple[Met, npt.NDArray[np.int64]]],
 ) -> pa.Array:
     """Tickets per record; ``cut`` may divide what is met into smaller windows, and says how many bytes each window's result takes."""
@@ -101,39 +108,41 @@ def announced(
         return pa.array([], pa.list_(_TICKET_TYPE))
     geometries = Geometries(*list_parts(nos), list_parts(wkbs)[1], one_chunk(crs)[0].as_py())
     rows: list[dict[str, npt.NDArray[Any]]] = []
-    needed = 0
-    counted: dict[str, npt.NDArray[np.int64]] = {}
-    query = chosen.query()
+    stored: list[Stored] = []
+    number = statement_of(statement)
+    query = chosen.query(number)
     for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands, overviews=chosen.target.resolution is not None)):
         view = view_of(bands, chosen.target)
         if view is None:
-            rows.append({name: np.empty(0, np.int64) for name in _TICKET_FIELDS})
+            rows.append({name: np.empty(0, np.int64) for name in _WINDOW_FIELDS})
             continue
         met, nbytes = cut(Met(view, *geometries.met(row, view)), geometries, chosen)
+        view = met.view
         sources = source_windows(view, met.leading, met.windows)
         order = np.lexsort((sources[:, 1], tile_order(met.leading, sources)))
         windows = met.windows[order]
-        costs = [cost_under(band, source_windows(view, band, windows), query, counted) for band in view.bands if band is not None]
-        needed += sum(cost.bytes - cost.bytes_cached for cost in costs)
+        stored += [part for band in view.bands if band is not None for part in stored_under(band, source_windows(view, band, windows))]
         rows.append(_tickets(view, met.nos[order], windows, nbytes[order]))
-    check_budget(needed, query)
+    announce_read(stored, query)
     counts = [len(row["no"]) for row in rows]
     weight = sum(float(row["nbytes"].sum()) for row in rows)
     foresee(query.work.key, query.function, sum(counts), weight, wanted=query.settings.progress)
-    columns = {name: np.concatenate([row[name] for row in rows]) for name in _TICKET_FIELDS}
+    columns = {name: np.concatenate([row[name] for row in rows]) for name in _WINDOW_FIELDS}
     columns["seq"] = _SEQUENCE.take(sum(counts)) + np.arange(sum(counts))
+    columns["statement"] = np.full(sum(counts), number or 0, dtype=np.uint64)
     arrays = [pa.array(columns[name], _TICKET_TYPE.field(name).type) for name in _TICKET_FIELDS]
     return lists(counts, pa.StructArray.from_arrays(arrays, list(_TICKET_FIELDS)))
 
 
-_TICKET_FIELDS = ("no", "seq", "record", "win_row", "win_col", "win_height", "win_width", "nbytes")
-_TICKET_TYPE = pa.struct([(name, pa.int64() if name in ("seq", "record", "nbytes") else pa.int32()) for name in _TICKET_FIELDS])
+_WINDOW_FIELDS = ("no", "record", "win_row", "win_col", "win_height", "win_width", "nbytes")
+_TICKET_TYPES = {"seq": pa.int64(), "record": pa.int64(), "nbytes": pa.int64(), "statement": pa.uint64()}
+_TICKET_FIELDS = ("no", "seq", "record", "win_row", "win_col", "win_height", "win_width", "nbytes", "statement")
+_TICKET_TYPE = pa.struct([(name, _TICKET_TYPES.get(name, pa.int32())) for name in _TICKET_FIELDS])
 
 
 def _tickets(view: View, nos: npt.NDArray[np.int64], windows: Windows, nbytes: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     return {
         "no": nos,
-        "seq": nos,
         "record": np.full(len(nos), BOOK.announce(view) if len(nos) else 0, dtype=np.int64),
         "win_row": windows[:, 0],
         "win_col": windows[:, 1],
@@ -177,8 +186,9 @@ class Batch:
     geometries: Geometries
 
     def query(self) -> Query:
-        """The read of the batch: its share of what was announced."""
-        query = self.options.query()
+        """The read of the batch: its share of what was announced. Refused where all that was is over the byte budget."""
+        query = self.options.query(int(self.columns["statement"][0]) if len(self.used) else None)
+        check_budget(query)
         query.work.take(len(self.used), float(self.columns["nbytes"].sum()))
         return query
 
@@ -285,7 +295,7 @@ def _arrow(sql_type: str) -> pa.DataType:
     return kinds[sql_type] if sql_type in kinds else pa.from_numpy_dtype(np.dtype(PIXEL_SLOTS[sql_type]))
 
 
-def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, kind: str) -> pa.Array:
+def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array, kind: str) -> pa.Array:
     """Scalar form: the pixels of one band per (record, geometry) row, row-major; NULL where they do not meet."""
     chosen = options_of(options)
     item = _arrow(kind)
@@ -295,19 +305,19 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
     here = np.flatnonzero(wkbs.is_valid().to_numpy(zero_copy_only=False))
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
     geometries = Geometries(np.arange(len(here) + 1), pa.array(here), wkbs.take(pa.array(here)), one_chunk(crs)[0].as_py())
-    rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _TICKET_FIELDS}
-    needed, query = 0, chosen.query()
-    counted: dict[str, npt.NDArray[np.int64]] = {}
+    rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _WINDOW_FIELDS}
+    query = chosen.query(statement_of(statement))
+    stored: list[Stored] = []
     for index, row in enumerate(here.tolist()):
         band = bands[row][0]
         if band is not None:
             nos, windows = geometries.windows(index, band.grid, band.crs)
-            cost = cost_under(band, windows, query, counted)
-            needed += cost.bytes - cost.bytes_cached
+            stored += stored_under(band, windows)
             view = View(bands[row], band.grid, band.crs, band.grid, band.crs)
             for name, values in _tickets(view, nos, windows, view_nbytes(view, windows)).items():
                 rows[name].append(values)
-    check_budget(needed, query)
+    announce_read(stored, query)
+    check_budget(query)
     columns = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
     requests = block_requests(columns, geometries, chosen.pixels)
     with query:

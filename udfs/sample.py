@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +13,15 @@ import pyarrow as pa
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
 from rasteret_sql.udfs.geometry import point_coordinates
 from rasteret_sql.udfs.masks import mask_of
-from rasteret_sql.udfs.options import Options, options_of
+from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.tickets import POINTS
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.band import Band, physical
+from rasteret_sql.reader.cost import check_budget
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.points import How, PointReader
+from rasteret_sql.reader.points import How, Located, PointReader
 from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult
 from rasteret_sql.reader.zones import Evaluate
 
@@ -53,7 +56,33 @@ def _dense(given: pa.StructArray, crs: str) -> Points:
     return Points(x, y, crs, time)
 
 
-def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, evaluate: Evaluate) -> pa.Array:
+def announce(
+    options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+) -> pa.Array:
+    """One row per record with the numbers of its candidate points: writes down what reading them takes. SQL sorts by the answer, the same for all
+    rows, so that it is known of all records before the first is read.
+    """
+    chosen = options_of(options)
+    if chosen is None:
+        return pa.array([], pa.uint8())
+    visits = _visits(chosen, one_chunk(payload), one_chunk(nos))
+    number, kinds = one_chunk(ticket)[0].as_py(), one_chunk(types)[0].as_py()
+    earlier = _LOCATED.take(number)
+    reader = _reader(ticket, kinds, chosen, chosen.query(statement_of(statement)), evaluate, earlier and earlier.projected_only())
+    located = reader.announce(visits)
+    _LOCATED.leave(number, located if earlier is None else located.projected_only())
+    return pa.array(np.zeros(len(visits), np.uint8))
+
+
+def _visits(options: Options, payload: pa.Array, nos: pa.Array) -> list[Visit]:
+    bounds, flat = list_parts(nos)
+    candidates = flat.to_numpy()
+    return [Visit(mine, np.sort(candidates[bounds[row] : bounds[row + 1]])) for row, mine in enumerate(bands_of_payload(payload, options.bands))]
+
+
+def sample(
+    options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+) -> pa.Array:
     """One row per record with the numbers of its candidate points; answers with those that lie in it. Rows without candidates only pace the calls.
 
     ``types`` are the SQL types of all bands' single values; ``evaluate`` computes masks.
@@ -63,17 +92,18 @@ def sample(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array,
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
     alive = one_chunk(nos).is_valid().to_numpy(zero_copy_only=False)
     here = pa.array(np.flatnonzero(alive))
-    bounds, flat = list_parts(one_chunk(nos).take(here))
-    candidates = flat.to_numpy()
-    bands = bands_of_payload(one_chunk(payload).take(here), chosen.bands)
-    visits = [Visit(mine, np.sort(candidates[bounds[row] : bounds[row + 1]])) for row, mine in enumerate(bands)]
+    visits = _visits(chosen, one_chunk(payload).take(here), one_chunk(nos).take(here))
     kinds = one_chunk(types)[0].as_py()
-    with chosen.query() as query:
-        results = _reader(ticket, kinds, chosen, query, evaluate).all(visits)
-    return lists(alive.astype(np.int64), _rows(results, bands, kinds, chosen, np.arange(len(results))))
+    with chosen.query(statement_of(statement)) as query:
+        located = _LOCATED.take(one_chunk(ticket)[0].as_py())
+        check_budget(query)
+        results = _reader(ticket, kinds, chosen, query, evaluate, located).all(visits)
+    return lists(alive.astype(np.int64), _rows(results, [visit.bands for visit in visits], kinds, chosen, np.arange(len(results))))
 
 
-def first_match(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array, evaluate: Evaluate) -> pa.Array:
+def first_match(
+    options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+) -> pa.Array:
     """One row for all: records (newest first) and the candidate points of each; answers with one value of each point: the newest, or the nearest
     in time.
     """
@@ -88,17 +118,43 @@ def first_match(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa
     bands = bands_of_payload(list_parts(records)[1], chosen.bands)
     visits = [Visit(mine, *by_record[number]) for number, mine in enumerate(bands)]
     kinds = one_chunk(types)[0].as_py()
-    with chosen.query() as query:
+    with chosen.query(statement_of(statement)) as query:
         reader = _reader(ticket, kinds, chosen, query, evaluate)
         results, origins = reader.nearest(visits, chosen.tolerance_us) if chosen.match == "nearest" else reader.latest(visits)
     mine = [bands[number] if number >= 0 else (None,) * len(chosen.bands) for number in origins]
     return lists([len(results)], _rows(results, mine, kinds, chosen, origins))
 
 
-def _reader(ticket: pa.Array, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate) -> PointReader:
+def _reader(
+    ticket: pa.Array, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate, located: Located | None = None
+) -> PointReader:
     points = POINTS.get(one_chunk(ticket)[0].as_py())
     mask = mask_of(options, types, evaluate)
-    return PointReader(points, query, How(options.max_distance_pixels, options.neighbourhood, options.interpolation, mask, options.mask_only))
+    how = How(options.max_distance_pixels, options.neighbourhood, options.interpolation, mask, options.mask_only)
+    return PointReader(points, query, how, located)
+
+
+class _Located:
+    """What announcing has worked out, by the ticket of the points, until the reading that follows takes it; the last few."""
+
+    MOST = 4
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: OrderedDict[int, Located] = OrderedDict()
+
+    def leave(self, ticket: int, located: Located) -> None:
+        with self._lock:
+            self._left[ticket] = located
+            while len(self._left) > self.MOST:
+                self._left.popitem(last=False)
+
+    def take(self, ticket: int) -> Located | None:
+        with self._lock:
+            return self._left.pop(ticket, None)
+
+
+_LOCATED = _Located()
 
 
 def _rows(
@@ -193,7 +249,7 @@ def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
-def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, kind: str) -> pa.Array:
+def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array, kind: str) -> pa.Array:
     """Scalar form: one value per (record, point) row, NULL where there is none."""
     chosen = options_of(options)
     if chosen is None:
@@ -203,7 +259,7 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
         raise RasteretError(problem)
     points = Points(x, y, one_chunk(crs)[0].as_py())
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
-    with chosen.query() as query:
+    with chosen.query(statement_of(statement)) as query:
         visits = [Visit(mine, np.array([row])) for row, mine in enumerate(bands)]
         results = PointReader(points, query).all(visits)
     out, valid = np.zeros(len(bands), dtype=arrow_type(kind).to_pandas_dtype()), np.zeros(len(bands), bool)

@@ -35,7 +35,7 @@ class RecordBook:
     def announce(self, view: View) -> int:
         """The ticket of what a record is read as."""
         bands = tuple(None if band is None else _identity(band) for band in view.bands)
-        key = (bands, view.grid, view.crs, view.home, view.home_crs, view.resampling)
+        key = (bands, view.grid, view.crs, view.home, view.home_crs, view.resampling, view.kept, view.whole)
         with self._lock:
             ticket = self._known.get(key)
             if ticket is None:
@@ -47,9 +47,6 @@ class RecordBook:
             else:
                 self._tickets.move_to_end(ticket)
             return ticket
-
-    def bands(self, ticket: int) -> Bands:
-        return self.view(ticket).bands
 
     def view(self, ticket: int) -> View:
         with self._lock:

@@ -12,16 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 from rasteret_sql.udfs.arrow import list_parts, lists, one_chunk
-from rasteret_sql.udfs.options import Options, options_of
+from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.read import NO_CENTRE
 from rasteret_sql.udfs.tickets import ZONES
 
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.statistics import DEFINITIONS, Arrays, Counts, Numbers, Places, Result, Shares, needs_of, parse_statistics
-from rasteret_sql.reader.areas import read_grid
 from rasteret_sql.reader.band import Band
-from rasteret_sql.reader.shapes import ZoneShapes
+from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
+from rasteret_sql.reader.levels import source_windows, view_of
+from rasteret_sql.reader.shapes import ZoneShapes, zones_met
 from rasteret_sql.reader.tally import ERROR, ZoneRows
 from rasteret_sql.reader.zones import MASK, WEIGHT, Evaluate, ZoneReader, ZoneRequest, ZoneVisit
 
@@ -76,14 +77,37 @@ def weigh(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array)
     bounds, flat = list_parts(nos)
     zones = flat.to_numpy().astype(np.int64)
     sizes = []
-    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands)):
-        windows = [shapes.on(band.crs, band.grid)[1][zones[bounds[row] : bounds[row + 1]]] for band in bands if band is not None]
-        pixels = max((int((w[:, 2] * w[:, 3]).sum()) for w in windows), default=0)
+    for row, bands in enumerate(_bands(chosen, one_chunk(payload))):
+        met = zones_met(shapes, view_of(bands, chosen.target), np.sort(zones[bounds[row] : bounds[row + 1]]))
+        pixels = int((met.windows[:, 2] * met.windows[:, 3]).sum())
         sizes.append(pixels * 16 * len(chosen.outputs))
     return pa.array(sizes, pa.int64())
 
 
-def zonal(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, evaluate: Evaluate) -> pa.Array:
+def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array) -> pa.Array:
+    """One row per record with the numbers of its candidate zones: writes down the segments under their windows, as ``rasteret_plan`` counts them. SQL
+    sorts by the answer, which is the same for all rows, so that it is known of all records before the first is read.
+    """
+    chosen = options_of(options)
+    if chosen is None:
+        return pa.array([], pa.uint8())
+    shapes = ZONES.get(one_chunk(ticket)[0].as_py())
+    bounds, flat = list_parts(nos)
+    zones = flat.to_numpy().astype(np.int64)
+    bands = _bands(chosen, one_chunk(payload))
+    stored: list[Stored] = []
+    for row, mine in enumerate(bands):
+        met = zones_met(shapes, view_of(mine, chosen.target), np.sort(zones[bounds[row] : bounds[row + 1]]))
+        view = met.view
+        if view is not None and len(met.zones):
+            stored += [part for band in view.bands if band is not None for part in stored_under(band, source_windows(view, band, met.windows))]
+    announce_read(stored, chosen.query(statement_of(statement)))
+    return pa.array(np.zeros(len(bands), np.uint8))
+
+
+def zonal(
+    options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+) -> pa.Array:
     """One row per record with the numbers of its candidate zones; answers with a row per zone met and output. NULL rows only pace the calls."""
     chosen = options_of(options)
     if chosen is None:
@@ -92,15 +116,17 @@ def zonal(options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, 
     here = pa.array(np.flatnonzero(alive))
     bounds, flat = list_parts(one_chunk(nos).take(here))
     zones = flat.to_numpy().astype(np.int64)
-    bands = bands_of_payload(one_chunk(payload).take(here), chosen.bands)
-    visits = [ZoneVisit(mine, np.sort(zones[bounds[i] : bounds[i + 1]]), i, i) for i, mine in enumerate(bands)]
-    groups, rows = _read(chosen, types, ticket, visits, evaluate)
+    bands = _bands(chosen, one_chunk(payload).take(here))
+    visits = [ZoneVisit(mine, np.sort(zones[bounds[i] : bounds[i + 1]]), i, i, chosen.target) for i, mine in enumerate(bands)]
+    groups, rows = _read(chosen, types, ticket, visits, evaluate, statement_of(statement))
     counts = np.zeros(len(alive), dtype=np.int64)
     counts[np.flatnonzero(alive)] = np.bincount(groups, minlength=len(visits))
     return lists(counts, rows)
 
 
-def merged(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array, evaluate: Evaluate) -> pa.Array:
+def merged(
+    options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+) -> pa.Array:
     """One row for all: records in the order of time, and for each its group and candidate zones; answers with a row per zone, group and output."""
     chosen = options_of(options)
     if chosen is None:
@@ -109,19 +135,25 @@ def merged(options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Arra
     bounds, flat = list_parts(parts.field("nos"))
     zones = flat.to_numpy().astype(np.int64)
     groups = parts.field("grp").to_pylist()
-    bands = bands_of_payload(list_parts(records)[1], chosen.bands)
-    visits = [ZoneVisit(mine, np.sort(zones[bounds[i] : bounds[i + 1]]), groups[i], i) for i, mine in enumerate(bands)]
-    _, rows = _read(chosen, types, ticket, visits, evaluate, whole=True)
+    bands = _bands(chosen, list_parts(records)[1])
+    visits = [ZoneVisit(mine, np.sort(zones[bounds[i] : bounds[i + 1]]), groups[i], i, chosen.target) for i, mine in enumerate(bands)]
+    _, rows = _read(chosen, types, ticket, visits, evaluate, statement_of(statement), whole=True)
     return lists([len(rows)], rows)
 
 
+def _bands(options: Options, payload: pa.Array) -> list[tuple[Band | None, ...]]:
+    """The bands of each record, with their overviews where these may serve."""
+    return bands_of_payload(payload, options.bands, overviews=not options.target.own)
+
+
 def _read(
-    options: Options, types: pa.Array, ticket: pa.Array, visits: Sequence[ZoneVisit], evaluate: Evaluate, *, whole: bool = False
+    options: Options, types: pa.Array, ticket: pa.Array, visits: Sequence[ZoneVisit], evaluate: Evaluate, number: int | None, *, whole: bool = False
 ) -> tuple[Ints, pa.StructArray]:
-    """``whole``: nothing else of the statement is read."""
+    """``number`` is the statement's. ``whole``: nothing else of it is read."""
     request = _request(options, one_chunk(types)[0].as_py())
-    with options.query() as query:
+    with options.query(number) as query:
         query.work.whole = whole
+        check_budget(query)
         reader = ZoneReader(ZONES.get(one_chunk(ticket)[0].as_py()), request, query, evaluate)
         return _rows(reader.read(visits), request, visits)
 
@@ -219,22 +251,17 @@ def _arrow(result: Result, kind: pa.DataType, points: Callable[[Places], pa.Arra
 
 
 def _points(places: Places, visits: Sequence[ZoneVisit]) -> pa.Array:
-    """Centres of pixels, in the CRS of the record that each was found in."""
+    """Centres of pixels, in the CRS of the grid that each was found on."""
     x, y = np.zeros(len(places.row)), np.zeros(len(places.row))
     names: list[str | None] = [None] * len(places.row)
     for source in np.unique(places.source[places.valid]).tolist():
-        band = _leading(visits[source].bands)
+        view = visits[source].view
         mine = np.flatnonzero(places.valid & (places.source == source))
-        x[mine], y[mine] = band.grid.to_xy(places.col[mine] + 0.5, places.row[mine] + 0.5)
-        for position in mine.tolist():
-            names[position] = band.crs
+        if view is not None:  # always so: a record without bands has no pixels
+            x[mine], y[mine] = view.grid.to_xy(places.col[mine] + 0.5, places.row[mine] + 0.5)
+            for position in mine.tolist():
+                names[position] = view.crs
     return pa.StructArray.from_arrays([pa.array(x), pa.array(y), pa.array(names, pa.string())], fields=list(_PLACE), mask=pa.array(~places.valid))
-
-
-def _leading(bands: Sequence[Band | None]) -> Band:
-    """The band whose grid the record was read on."""
-    where = read_grid(bands)
-    return next(band for band in bands if band is not None and where is not None and band.grid == where[0])
 
 
 def _numbers(outputs: Sequence[_Sorted], kept: Ints, request: ZoneRequest) -> pa.Array:
@@ -269,7 +296,7 @@ def _messages(found: ZoneRows, request: ZoneRequest, kept: Ints) -> pa.Array:
     return pa.array(rows, pa.string())
 
 
-def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array) -> pa.Array:
+def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array) -> pa.Array:
     """Scalar form: one number per (record, polygon) row, NULL where there is none; rows of one record are read together."""
     chosen = options_of(options)
     if chosen is None:
@@ -285,7 +312,7 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
     visits = [ZoneVisit((bands[rows[0]],), np.array(rows, dtype=np.int64), number, number) for number, rows in enumerate(members.values())]
     shapes = ZoneShapes(np.asarray(shapely.from_wkb(np.asarray(one_chunk(geometry).to_pylist(), dtype=object))), one_chunk(crs)[0].as_py())
     request = _request(chosen, ["DOUBLE"])
-    with chosen.query() as query:
+    with chosen.query(statement_of(statement)) as query:
         found = ZoneReader(shapes, request, query, _no_expressions).read(visits)
     values, valid = _Sorted(found, chosen.bands[0], request).numbers(0)
     out, known = np.zeros(len(bands)), np.zeros(len(bands), dtype=bool)

@@ -32,8 +32,12 @@ SLACK: Final = 0.1
 """What an overview's factor may exceed that by (GDAL's EPSILON)."""
 MAX_PIXELS: Final = 1 << 28
 """Pixels of one array: 16,384 x 16,384, more than twice a whole Sentinel-2 tile at 10 m."""
+MAX_ZONE_PIXELS: Final = 1 << 34
+"""Pixels around one geometry where they are read part by part: ten times a whole 1 m scene of 40 km."""
 _TOO_FAR: Final = 1 << 30
 """Height and width of windows whose pixels cannot be counted."""
+COUNTABLE: Final = _TOO_FAR**2 - 1
+"""Pixels that any window may have whose pixels can be counted."""
 _DEGREE_M: Final = math.pi / 180.0 * 6_378_137.0
 _SNAP: Final = 1e-6
 """Share of a pixel below which an edge lies on another."""
@@ -48,6 +52,13 @@ class Target:
     crs: str | None = None
     align_to: tuple[float, float] | None = None
     resampling: str = NEAREST
+    kept: tuple[str, ...] = ()
+    """Bands that are taken by the nearest pixel whatever ``resampling`` says: codes and classes that only a mask looks at."""
+
+    @property
+    def own(self) -> bool:
+        """Do records come on their own grids?"""
+        return self.resolution is None
 
 
 def target_grid(target: Target, grid: Grid, crs: str) -> tuple[Grid, str]:
@@ -116,16 +127,15 @@ def endless_windows(shapes: Geometries, grid: Grid) -> Ints:
     return windows
 
 
-def check_sizes(windows: Ints) -> None:
-    """Refuse arrays of more than :data:`MAX_PIXELS`: a resolution in the wrong unit asks for them."""
+def check_sizes(windows: Ints, most: int = MAX_PIXELS, what: str = "an array") -> None:
+    """Refuse windows of more than ``most`` pixels: a resolution in the wrong unit asks for them."""
     area = windows[:, 2] * windows[:, 3]
-    if len(area) and area.max() > MAX_PIXELS:
+    if len(area) and area.max() > most:
         height, width = windows[int(area.argmax()), 2:].tolist()
         if height == _TOO_FAR:
             raise BudgetExceeded("a geometry lies 2**31 pixels or more from the grid's origin; ask for a coarser resolution (is the unit right?)")
         raise BudgetExceeded(
-            f"an array of {height:,} x {width:,} pixels is more than {MAX_PIXELS:,}; "
-            "ask for a coarser resolution (is the unit right?) or smaller geometries"
+            f"{what} of {height:,} x {width:,} pixels is more than {most:,}; ask for a coarser resolution (is the unit right?) or smaller geometries"
         )
 
 

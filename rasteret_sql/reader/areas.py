@@ -48,12 +48,15 @@ class Block:
     values: list[Pixels | None]
     valid: list[Bools]
     errors: list[str] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Bands, by position, that could not be read, and why."""
 
     def fail(self, bands: Sequence[Band | None], part: int | Hashable, error: RasteretError) -> None:
         """A segment of a band (by position) or of a mask (by key) could not be read: no pixel of that band, or of those it masks, is valid."""
         for index, band in enumerate(bands):
             if index == part or (band is not None and band.mask is not None and band_key(band.mask) == part):
                 self.valid[index][:] = False
+                self.failed.setdefault(index, str(error))
         if str(error) not in self.errors:
             self.errors.append(str(error))
 

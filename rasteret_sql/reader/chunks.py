@@ -20,6 +20,7 @@ from rasteret_sql.reader.areas import nearest_pixels
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.cache import Pixels
 from rasteret_sql.reader.gather import Ints
+from rasteret_sql.reader.levels import View
 from rasteret_sql.reader.shapes import Objects
 
 Floats = npt.NDArray[np.float64]
@@ -78,6 +79,8 @@ class ChunkPixels:
     """Flat place in the chunk's window."""
     coverage: Floats | None
     """Share of each pixel; None when all are covered whole."""
+    corner: tuple[int, int]
+    """Where the grid begins on the one for all records."""
     _parts: dict[tuple[Grid, int, int], dict[int, Part]] = field(default_factory=dict, init=False)
 
     @property
@@ -88,6 +91,11 @@ class ChunkPixels:
         """Row and column of each pixel in the grid."""
         rows, cols = np.divmod(self.index, self.window.width)
         return rows + self.window.row, cols + self.window.col
+
+    def places(self) -> tuple[Ints, Ints]:
+        """Row and column of each pixel in the grid for all records, where there is one."""
+        rows, cols = self.rows_cols()
+        return rows + self.corner[0], cols + self.corner[1]
 
     def parts(self, band: Band) -> dict[int, Part]:
         """By segment of the band: which pixels lie in it, and where. Pixels outside of a coarser band's image are in none."""
@@ -130,13 +138,16 @@ class ChunkPixels:
 class ZoneGrid:
     """Zones on one grid, and which chunks they meet."""
 
-    def __init__(self, zones: Ints, shapes: Objects, windows: Ints, grid: Grid, layout: Layout, rule: str) -> None:
+    def __init__(self, zones: Ints, shapes: Objects, windows: Ints, view: View, rule: str, size: tuple[int, int]) -> None:
+        """``size``: height and width of a chunk."""
         self.zones = zones
-        self.grid = grid
+        self.grid = grid = view.grid
+        self._corner = view.corner
+        self._ruled = view.ruled(rule)
         self._shapes = shapes
         self._windows = windows
         self._rule = rule
-        height, width = chunk_size(grid, layout)
+        height, width = size
         self._tiling = Tiling(grid.width, grid.height, width, height)
         index, chunk = tiles_of_windows(self._tiling, windows)
         order = np.argsort(chunk, kind="stable")
@@ -154,8 +165,11 @@ class ZoneGrid:
         row, col = chunk // tiling.across * tiling.tile_height, chunk % tiling.across * tiling.tile_width
         height = min(tiling.tile_height, self.grid.height - row)
         windows = _clip(self._windows[members], row, col, height, min(tiling.tile_width, self.grid.width - col))
-        spans = coverage_spans(self._shapes[members], self.grid, windows, self._rule)
-        return _expand(spans, Window(row, col, height, tiling.tile_width), members, self.grid)
+        grid, (top, left) = self._ruled
+        spans = coverage_spans(self._shapes[members], grid, windows + np.array([top, left, 0, 0]), self._rule)
+        if (top, left) != (0, 0):
+            spans = spans._replace(row=spans.row - top, start=spans.start - left, stop=spans.stop - left)
+        return _expand(spans, Window(row, col, height, tiling.tile_width), members, self.grid, self._corner)
 
 
 def _clip(windows: Ints, row: int, col: int, height: int, width: int) -> Ints:
@@ -165,7 +179,7 @@ def _clip(windows: Ints, row: int, col: int, height: int, width: int) -> Ints:
     return np.stack([top, left, np.maximum(bottom - top, 0), np.maximum(right - left, 0)], axis=1)
 
 
-def _expand(spans: CoverageSpans, window: Window, members: Ints, grid: Grid) -> ChunkPixels:
+def _expand(spans: CoverageSpans, window: Window, members: Ints, grid: Grid, corner: tuple[int, int]) -> ChunkPixels:
     """Runs of pixels to single pixels."""
     lengths = spans.stop - spans.start
     ends = np.cumsum(lengths)
@@ -177,7 +191,7 @@ def _expand(spans: CoverageSpans, window: Window, members: Ints, grid: Grid) -> 
     starts = np.append((ends - lengths)[runs], count)
     whole = bool((spans.coverage == 1.0).all())
     coverage = None if whole else np.repeat(np.maximum(np.round(spans.coverage / COVERAGE_STEP), 1) * COVERAGE_STEP, lengths)
-    return ChunkPixels(window, grid, members[spans.geometry[runs]], starts, index, coverage)
+    return ChunkPixels(window, grid, members[spans.geometry[runs]], starts, index, coverage, corner)
 
 
 class ChunkBook:

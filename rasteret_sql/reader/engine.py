@@ -14,6 +14,7 @@ from typing import Self
 from rasteret_sql.progress import Work
 from rasteret_sql.reader import interrupts
 from rasteret_sql.reader.cache import SegmentCache
+from rasteret_sql.reader.ledger import Ledger
 from rasteret_sql.reader.memory import BlockPool, Trimmer
 from rasteret_sql.settings import Settings
 from rasteret_sql.storage.metrics import Metrics
@@ -81,6 +82,8 @@ class Query:
     function: str
     settings: Settings = field(default_factory=Settings)
     raise_errors: bool = True
+    ledger: Ledger = field(default_factory=Ledger)
+    """What the statement that it is part of is going to fetch."""
     work: Work = field(init=False)
     """What the line of progress on a terminal is told."""
     engine: Engine = field(init=False)

@@ -14,13 +14,14 @@ from rasteret_sql.raster.crs import transform_points
 from rasteret_sql.raster.grid import Grid, sample_pixels
 from rasteret_sql.reader.around import Around, adopt, disc, square
 from rasteret_sql.reader.band import Band
-from rasteret_sql.reader.cost import bytes_of_pixels, check_budget
+from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_pixels
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Gathered, Ints, PixelSet, gather
 from rasteret_sql.reader.interpolate import SIDES, Kernel
 from rasteret_sql.reader.visits import NODATA, UNMATCHED, Floats, Points, Queue, Visit, VisitResult, in_order, nearest_in_time
 
 GridKey = tuple[str, Grid]
+PlacesKey = tuple[tuple[GridKey, ...], bytes]
 PART_PIXELS = 2_000_000
 """Pixels around points that are held at a time, about 100 bytes each."""
 
@@ -56,22 +57,69 @@ class How:
     """So many bands, the last ones of each visit, are for the mask alone: they are no part of the result."""
 
 
+@dataclass(slots=True, eq=False)
+class Located:
+    """What was worked out of the points of a statement: their coordinates by CRS, and where visits have them."""
+
+    projected: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    places: dict[PlacesKey, _Places] = field(default_factory=dict)
+
+    def projected_only(self) -> Located:
+        return Located(self.projected)
+
+
 class PointReader:
     """Reads visits of one set of points; positions on each grid are worked out once, whatever the number of records on it."""
 
-    def __init__(self, points: Points, query: Query, how: How | None = None) -> None:
+    def __init__(self, points: Points, query: Query, how: How | None = None, located: Located | None = None) -> None:
         self._points = points
         self._query = query
         self._how = how or How()
-        self._projected: dict[str, tuple[Floats, Floats]] = {}
+        self._located = located or Located()
         self._pixels: dict[GridKey, tuple[Ints, Ints, Bools]] = {}
 
     def all(self, visits: Sequence[Visit]) -> list[VisitResult]:
         """Every visit's values. Raises :class:`BudgetExceeded` before anything is fetched when the segments are over the query's limit."""
-        most = PART_PIXELS // SIDES.get(self._how.interpolation, 1) ** 2
-        if self._how.interpolation == "nearest" or sum(len(visit.points) for visit in visits) <= most:
-            return self._at_once(visits)
-        return self._in_parts(visits, most)
+        return self._at_once(visits) if self._is_small(visits) else self._in_parts(visits, self._most_points)
+
+    def announce(self, visits: Sequence[Visit]) -> Located:
+        """Write into the statement's ledger what reading all visits takes: their segments as :meth:`all` foresees them.
+
+        Answers with what the reading need not work out again, as far as it is small.
+        """
+        stored: list[Stored] = []
+        small, held = self._is_small(visits), 0
+        places = self._located.places
+        for visit in visits:
+            grids, key = _grids(visit), _key(visit)
+            if key not in places:
+                places[key] = self._places_among(grids, visit.points, kernels=small)
+                held += len(places[key].points)
+            stored += stored_pixels(self._requests(self._plan(visit, places[key])))
+            if held > PART_PIXELS:
+                places.clear()
+                held, small = 0, small and self._how.interpolation == "nearest"
+        announce_read(stored, self._query)
+        return self._located if small else self._located.projected_only()
+
+    def _is_small(self, visits: Sequence[Visit]) -> bool:
+        """May all pixels around points be held at once?"""
+        return self._how.interpolation == "nearest" or sum(len(visit.points) for visit in visits) <= self._most_points
+
+    @property
+    def _most_points(self) -> int:
+        return PART_PIXELS // SIDES.get(self._how.interpolation, 1) ** 2
+
+    def _requests(self, plan: _Plan) -> list[tuple[Band, PixelSet]]:
+        """What is read of a visit before anything is known of it: for its values, then for its mask."""
+        return [*plan.reads(), *(pair for pair in self._looks(plan) if pair)]
+
+    def _looks(self, plan: _Plan) -> list[tuple[Band, PixelSet] | None]:
+        return plan.looks(self._how.mask.bands) if self._how.mask else []
+
+    def _under(self, visit: Visit, points: Ints) -> list[tuple[Band, PixelSet]]:
+        """Every band with the pixels under some points, which lie inside."""
+        return [(band, PixelSet(*(part[points] for part in self._locate(band.crs, band.grid)[:2]))) for band in visit.bands if band is not None]
 
     def _in_parts(self, visits: Sequence[Visit], most: int) -> list[VisitResult]:
         """At most so many points at a time, tile by tile: every point takes many pixels."""
@@ -79,11 +127,11 @@ class PointReader:
         under: list[tuple[Band, PixelSet]] = []
         for visit in visits:
             kept = self._inside(_grids(visit), visit.points)
-            reads = [(band, PixelSet(*(part[kept] for part in self._locate(band.crs, band.grid)[:2]))) for band in visit.bands if band is not None]
+            reads = self._under(visit, kept)
             order = reads[0][1].by_segment(reads[0][0].layout, reads[0][0].level.tiles_across).order if reads else slice(0)
             ordered.append(Visit(visit.bands, kept[order]))
             under += reads
-        check_budget(bytes_of_pixels(under, self._query), self._query)  # tiles beside those under the points count in their own part
+        self._check(under)  # tiles beside those under the points count in their own part
         pieces = [(n, Visit(v.bands, v.points[i : i + most])) for n, v in enumerate(ordered) for i in range(0, max(len(v.points), 1), most)]
         found: list[list[VisitResult]] = [[] for _ in visits]
         for part in _parts(pieces, most):
@@ -94,9 +142,8 @@ class PointReader:
     def _at_once(self, visits: Sequence[Visit]) -> list[VisitResult]:
         plans = self._plans(visits)
         mask = self._how.mask
-        looks = [plan.looks(mask.bands) if mask else [] for plan in plans]
-        requests = [read for plan, look in zip(plans, looks, strict=True) for read in (*plan.reads(), *(pair for pair in look if pair))]
-        gathered = iter(self._gather(requests))
+        looks = [self._looks(plan) for plan in plans]
+        gathered = iter(self._gather([read for plan in plans for read in self._requests(plan)]))
         results: list[VisitResult] = []
         looked: list[Looked] = []
         for plan, look in zip(plans, looks, strict=True):
@@ -156,23 +203,30 @@ class PointReader:
         results = [result.only(~result.empty | ~found[result.points]) for _, result in rounds]
         return results, np.array([number for number, _ in rounds], dtype=np.int64), answered
 
+    def _check(self, requests: Sequence[tuple[Band, PixelSet]]) -> None:
+        """Refuse what is over the byte budget together with what the statement is going to fetch, and has fetched, already."""
+        announce_read(stored_pixels(requests), self._query)
+        check_budget(self._query)
+
     def _gather(self, requests: Sequence[tuple[Band, PixelSet]]) -> list[Gathered]:
-        check_budget(bytes_of_pixels(requests, self._query), self._query)
+        self._check(requests)
         return gather(requests, self._query)
 
     # -- planning ---------------------------------------------------------------------------------------------------------
 
     def _plans(self, visits: Sequence[Visit]) -> list[_Plan]:
         """Plans of all visits; records on the same grids with the same points share their pixel sets, and the sorting these do."""
-        shared: dict[tuple[object, ...], _Places] = {}
+        known, shared = self._located.places, dict[PlacesKey, _Places]()
         plans: list[_Plan] = []
         for visit in visits:
-            grids = _grids(visit)
-            key = (grids, visit.points.tobytes())
+            grids, key = _grids(visit), _key(visit)
             if key not in shared:
-                shared[key] = self._places(grids, self._inside(grids, visit.points))
-            plans.append(_Plan(visit.bands[: len(visit.bands) - self._how.mask_only], visit.bands, shared[key]))
+                shared[key] = known[key] if key in known else self._places(grids, self._inside(grids, visit.points))
+            plans.append(self._plan(visit, shared[key]))
         return plans
+
+    def _plan(self, visit: Visit, places: _Places) -> _Plan:
+        return _Plan(visit.bands[: len(visit.bands) - self._how.mask_only], visit.bands, places)
 
     def _inside(self, grids: Sequence[GridKey], points: Ints) -> Ints:
         """The points that lie inside every grid."""
@@ -187,18 +241,42 @@ class PointReader:
         for crs, grid in grids:
             rows, cols, _ = self._locate(crs, grid)
             places.sets[crs, grid] = PixelSet(rows[points], cols[points])
-            if self._how.interpolation != "nearest":
-                x, y = self._projected[crs]
-                places.kernels[crs, grid] = Kernel.of(grid, *grid.to_pixel(x[points], y[points]), self._how.interpolation)
+        self._add_kernels(places)
         return places
+
+    def _places_among(self, grids: Sequence[GridKey], candidates: Ints, *, kernels: bool) -> _Places:
+        """The same of some points alone, which may lie outside."""
+        found = []
+        inside = np.full(len(candidates), bool(grids))
+        for crs, grid in grids:
+            x, y = self._project(crs)
+            rows, cols, within = sample_pixels(grid, x[candidates], y[candidates])
+            found.append((rows, cols))
+            inside &= within
+        places = _Places(candidates[inside])
+        for key, (rows, cols) in zip(grids, found, strict=True):
+            places.sets[key] = PixelSet(rows[inside], cols[inside])
+        if kernels:
+            self._add_kernels(places)
+        return places
+
+    def _add_kernels(self, places: _Places) -> None:
+        for crs, grid in places.sets if self._how.interpolation != "nearest" else ():
+            x, y = self._project(crs)
+            at = grid.to_pixel(x[places.points], y[places.points])
+            places.kernels[crs, grid] = Kernel.of(grid, *at, self._how.interpolation)
 
     def _locate(self, crs: str, grid: Grid) -> tuple[Ints, Ints, Bools]:
         """Pixel of every point of the call on one grid."""
         if (crs, grid) not in self._pixels:
-            if crs not in self._projected:
-                self._projected[crs] = transform_points(self._points.x, self._points.y, self._points.crs, crs)
-            self._pixels[crs, grid] = sample_pixels(grid, *self._projected[crs])
+            self._pixels[crs, grid] = sample_pixels(grid, *self._project(crs))
         return self._pixels[crs, grid]
+
+    def _project(self, crs: str) -> tuple[Floats, Floats]:
+        projected = self._located.projected
+        if crs not in projected:
+            projected[crs] = transform_points(self._points.x, self._points.y, self._points.crs, crs)
+        return projected[crs]
 
     # -- neighbours -------------------------------------------------------------------------------------------------------
 
@@ -231,6 +309,11 @@ class PointReader:
 
 def _grids(visit: Visit) -> tuple[GridKey, ...]:
     return tuple(dict.fromkeys((band.crs, band.grid) for band in visit.bands if band is not None))
+
+
+def _key(visit: Visit) -> PlacesKey:
+    """The same for visits of the same points on the same grids."""
+    return _grids(visit), visit.points.tobytes()
 
 
 def _parts(pieces: Sequence[tuple[int, Visit]], most: int) -> Iterator[list[tuple[int, Visit]]]:

@@ -10,8 +10,11 @@ import shapely
 
 from rasteret_sql.raster.crs import transform_geometries, turned_onto
 from rasteret_sql.raster.grid import Grid, geometry_windows
+from rasteret_sql.raster.targets import MAX_ZONE_PIXELS, check_sizes, endless_windows
+from rasteret_sql.reader.levels import View, bounded
 
 Objects = npt.NDArray[np.object_]
+Ints = npt.NDArray[np.int64]
 Windows = npt.NDArray[np.int64]
 """(n, 4): row, col, height, width."""
 _VERTEX_BYTES = 16
@@ -38,5 +41,39 @@ class ZoneShapes:
             self._projected[crs] = transform_geometries(self.shapes, self.crs, crs)
         if (crs, grid) not in self._on:
             shapes = turned_onto(self._projected[crs], crs, grid)
-            self._on[crs, grid] = shapes, geometry_windows(shapely.bounds(shapes) if grid.axis_aligned else shapes, grid)
+            endless = grid.width == 0
+            windows = endless_windows(shapes, grid) if endless else geometry_windows(shapely.bounds(shapes) if grid.axis_aligned else shapes, grid)
+            self._on[crs, grid] = shapes, windows
         return self._on[crs, grid]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ZonesMet:
+    """The geometries that meet one record."""
+
+    view: View | None
+    """What the record is read as, on a grid that has an end; None where it has no band."""
+    zones: Ints
+    """Positions (ascending) among the geometries of the call."""
+    windows: Windows
+    """One per geometry met, on the view's grid."""
+    shapes: Objects
+    """All geometries of the call, in the view's CRS."""
+
+
+def zones_met(shapes: ZoneShapes, view: View | None, candidates: Ints) -> ZonesMet:
+    """Which of the candidates (positions, ascending) have a window on the record's own grid and on that of its view.
+
+    Raises :class:`BudgetExceeded` for a grid that no one can have meant: of more than :data:`MAX_ZONE_PIXELS` around a geometry.
+    """
+    if view is None:
+        return ZonesMet(None, candidates[:0], np.empty((0, 4), np.int64), shapes.shapes)
+    projected, windows = shapes.on(view.home_crs, view.home)
+    zones = candidates[windows[candidates, 2] > 0]
+    if view.own:
+        return ZonesMet(view, zones, windows[zones], projected)
+    projected, windows = shapes.on(view.crs, view.grid)
+    view, found = bounded(view, windows[zones])
+    check_sizes(found, MAX_ZONE_PIXELS, "a geometry")
+    here = found[:, 2] > 0
+    return ZonesMet(view, zones[here], found[here], projected)

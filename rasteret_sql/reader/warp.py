@@ -64,7 +64,7 @@ class _Warp:
         target = Place(window_transform(view.grid, request.window), request.window.height, request.window.width, view.crs)
         nodata, scales = _telling_nodata(self.band), view.scales(self.band)
         try:
-            self.found.values[0], self.found.valid[0] = resample(values, valid, nodata, source, target, view.resampling, scales)
+            self.found.values[0], self.found.valid[0] = resample(values, valid, nodata, source, target, view.method(self.band), scales)
         except UnsupportedRaster as error:
             if raise_errors:
                 raise
@@ -84,6 +84,7 @@ def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
     for warp in warps:
         block, values, valid = blocks[warp.number], warp.found.values[0], warp.found.valid[0]
         block.errors += [error for error in warp.found.errors if error not in block.errors]
+        block.failed.update(dict.fromkeys([warp.index] if warp.found.errors else [], "; ".join(warp.found.errors)))
         if warp.found.errors or values is None:
             block.valid[warp.index][:] = False
             continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,19 @@ import numpy.typing as npt
 import shapely
 
 from rasteret_sql.errors import InvalidArgument
-from rasteret_sql.raster.grid import Grid
 from rasteret_sql.raster.partials import Needs, ZonePixels
 from rasteret_sql.raster.statistics import Statistic
-from rasteret_sql.reader.areas import read_grid
-from rasteret_sql.reader.band import Band, fill_value
+from rasteret_sql.raster.targets import Target
+from rasteret_sql.reader.band import Band, fill_value, physical
 from rasteret_sql.reader.cache import Pixels
-from rasteret_sql.reader.chunks import ChunkBook, ChunkPixels, ZoneGrid
-from rasteret_sql.reader.cost import check_budget, cost_of
+from rasteret_sql.reader.chunks import ChunkBook, ChunkPixels, ZoneGrid, chunk_size
+from rasteret_sql.reader.cost import Stored, announce_read, check_budget
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.gather import Bools, Ints, segment_job
+from rasteret_sql.reader.gather import Bools, Gathered, Ints, segment_job
+from rasteret_sql.reader.levels import View, view_of
+from rasteret_sql.reader.resampled import BlockChunk, block_size, read_block_chunks
 from rasteret_sql.reader.segments import SegmentJob, read_segments
-from rasteret_sql.reader.shapes import ZoneShapes
+from rasteret_sql.reader.shapes import ZoneShapes, ZonesMet, zones_met
 from rasteret_sql.reader.tally import Failure, Tally, ZoneRows
 from rasteret_sql.reader.validity import band_key, valid_pixels
 
@@ -45,10 +47,20 @@ class ZoneVisit:
     """The bands of one record (None where it lacks one), the zones to look for in it, and where their numbers go."""
 
     bands: tuple[Band | None, ...]
+    """Given at full resolution; then those of the view."""
     zones: Ints
     group: int
     source: int
     """Rank of the record in the order of time and id: decides between equal extremes."""
+    target: Target = field(default_factory=Target)
+    view: View | None = field(init=False)
+    """What the record is read as; None without any band."""
+
+    def __post_init__(self) -> None:
+        view = view_of(self.bands, self.target)
+        object.__setattr__(self, "view", view)
+        if view is not None:
+            object.__setattr__(self, "bands", view.bands)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,54 +95,52 @@ class ZoneReader:
 
     def read(self, visits: Sequence[ZoneVisit]) -> ZoneRows:
         """One row per pair. Raises :class:`BudgetExceeded` before anything is fetched when the segments are over the query's limit."""
-        met = [self._met(visit) for visit in visits]
-        keys = [(visit.group << 32) | zones for visit, (zones, _) in zip(visits, met, strict=True)]
+        met = [zones_met(self.shapes, visit.view, visit.zones) for visit in visits]
+        keys = [(visit.group << 32) | found.zones for visit, found in zip(visits, met, strict=True)]
         pairs = np.unique(np.concatenate(keys)) if keys else np.empty(0, np.int64)
         tally = Tally(pairs & 0xFFFFFFFF, pairs >> 32, self.request)
         chunks = self._chunks(visits, met, [np.searchsorted(pairs, key) for key in keys], tally)
-        jobs = [job for chunk in chunks for job in chunk.jobs()]
+        streams = [chunk for chunk in chunks if isinstance(chunk, _Chunk)]
+        jobs = [job for chunk in streams for job in chunk.jobs()]
         failures = read_segments(jobs, self.query)
         for position, error in failures.items():
             use = jobs[position].use
             if isinstance(use, _Use):
                 use.chunk.fail(use.band, use.segment, str(error))
-        for chunk in chunks:
+        for chunk in streams:
             chunk.finish()
+        read_block_chunks([chunk for chunk in chunks if isinstance(chunk, BlockChunk)], self.query)
         return tally.rows(visits)
 
-    def _met(self, visit: ZoneVisit) -> tuple[Ints, tuple[Grid, str] | None]:
-        """The zones whose windows meet the record."""
-        where = read_grid(visit.bands)
-        if where is None:
-            return visit.zones[:0], None
-        _, windows = self.shapes.on(where[1], where[0])
-        return visit.zones[windows[visit.zones, 2] > 0], where
-
-    def _chunks(
-        self, visits: Sequence[ZoneVisit], met: Sequence[tuple[Ints, tuple[Grid, str] | None]], pairs: Sequence[Ints], tally: Tally
-    ) -> list[_Chunk]:
+    def _chunks(self, visits: Sequence[ZoneVisit], met: Sequence[ZonesMet], pairs: Sequence[Ints], tally: Tally) -> list[_Chunk | BlockChunk]:
         """Every chunk of every record that holds pixels of zones, place by place; checks the byte budget."""
         grids: dict[tuple[object, ...], tuple[ZoneGrid, list[int]]] = {}
-        for number, (visit, (zones, where)) in enumerate(zip(visits, met, strict=True)):
-            if where is None or not len(zones):
+        for number, found in enumerate(met):
+            view = found.view
+            if view is None or not len(found.zones):
                 continue
-            grid, crs = where
-            leading = next(band for band in visit.bands if band is not None and band.grid == grid)
-            key = (crs, grid, leading.layout.tile_height, leading.layout.tile_width, zones.tobytes())
+            memory = self.query.settings.memory_bytes
+            size = chunk_size(view.grid, view.leading.layout) if view.streams else block_size(view, memory)
+            key = (view.crs, view.grid, view.whole, size, found.zones.tobytes())
             if key not in grids:
-                projected, windows = self.shapes.on(crs, grid)
-                grids[key] = (ZoneGrid(zones, projected[zones], windows[zones], grid, leading.layout, self.request.pixels), [])
+                grids[key] = (ZoneGrid(found.zones, found.shapes[found.zones], found.windows, view, self.request.pixels, size), [])
             grids[key][1].append(number)
-        chunks: list[_Chunk] = []
+        chunks: list[_Chunk | BlockChunk] = []
         for zone_grid, members, place in self._places(grids.values()):
             pixels = self.book.pixels(zone_grid, place)
             if len(pixels.index):
                 for number in members:
                     mine = pairs[number][pixels.zones]
                     tally.expect(mine)
-                    chunks.append(_Chunk(self, visits[number], zone_grid, place, mine, tally, len(chunks)))
+                    chunks.append(self._chunk(visits[number], met[number].view, zone_grid, place, mine, tally, len(chunks)))
         self._check_budget(chunks)
         return chunks
+
+    def _chunk(self, visit: ZoneVisit, view: View | None, zones: ZoneGrid, place: int, pairs: Ints, tally: Tally, number: int) -> _Chunk | BlockChunk:
+        work = _Work(self, visit, tally, number, pairs)
+        if view is None or view.streams:
+            return _Chunk(self, visit, zones, place, work)
+        return BlockChunk(view, partial(self.book.pixels, zones, place), work.reduce)
 
     def _places(self, grids: Collection[tuple[ZoneGrid, list[int]]]) -> list[tuple[ZoneGrid, list[int], int]]:
         """The places of all grids with the visits there, those of several grids sorted by where their zones lie: what belongs to one zone comes
@@ -146,27 +156,50 @@ class ZoneReader:
         order = sorted(range(len(places)), key=lambda i: (-round(float(there[i][1].mean()) / height), float(there[i][0].mean())))
         return [places[i] for i in order]
 
-    def _check_budget(self, chunks: Sequence[_Chunk]) -> None:
+    def _check_budget(self, chunks: Sequence[_Chunk | BlockChunk]) -> None:
         segments: dict[Hashable, tuple[Band, list[int]]] = {}
         for chunk in chunks:
             for band, numbers in chunk.segments():
                 segments.setdefault(band_key(band), (band, []))[1].extend(numbers)
-        counted: dict[str, Ints] = {}
-        costs = [cost_of(band, np.unique(np.array(numbers, dtype=np.int64)), self.query, counted) for band, numbers in segments.values()]
-        check_budget(sum(cost.bytes - cost.bytes_cached for cost in costs), self.query)
+        announce_read([Stored.of(band, np.unique(np.array(numbers, dtype=np.int64))) for band, numbers in segments.values()], self.query)
+        check_budget(self.query)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What becomes of the pixels of one chunk."""
+
+    reader: ZoneReader
+    visit: ZoneVisit
+    tally: Tally
+    number: int
+    pairs: Ints
+
+    def reduce(self, pixels: ChunkPixels, found: Mapping[int, Gathered], failures: Sequence[tuple[int, Ints, str]]) -> None:
+        """Fold bands, by position, into the numbers of their pairs. ``failures``: a band, positions of the zones it failed for, and why."""
+        request = self.reader.request
+        columns: dict[str, Column] = {}
+        for index, band in enumerate(self.visit.bands):
+            if band is not None:
+                columns[request.names[index]] = physical(found[index].values, band, scaled=request.scaled), found[index].valid
+        self.add(pixels, columns, [Failure(request.names[index], self.pairs[zones], message) for index, zones, message in failures])
+
+    def add(self, pixels: ChunkPixels, columns: Mapping[str, Column], failures: Sequence[Failure]) -> None:
+        try:
+            self.tally.add(self.number, self.pairs, _reduced(self.reader, pixels, columns, self.pairs, self.visit.source), failures)
+        except InvalidArgument as error:
+            self.tally.refuse(error)
 
 
 class _Chunk:
     """One chunk of one record: gathers the pixels of its bands as their segments arrive (in decoder threads), then reduces them."""
 
-    def __init__(self, reader: ZoneReader, visit: ZoneVisit, zones: ZoneGrid, place: int, pairs: Ints, tally: Tally, number: int) -> None:
+    def __init__(self, reader: ZoneReader, visit: ZoneVisit, zones: ZoneGrid, place: int, work: _Work) -> None:
         self.reader = reader
         self.visit = visit
         self.zones = zones
         self.place = place
-        self.pairs = pairs
-        self.tally = tally
-        self.number = number
+        self.work = work
         self.failures: list[Failure] = []
         self._values: dict[int, Pixels] = {}
         self._held: ChunkPixels | None = None
@@ -210,7 +243,8 @@ class _Chunk:
         """A segment could not be read: what needs the band, or bands that it masks, cannot be told of the zones that have pixels in it."""
         pixels = self.pixels
         positions = pixels.parts(self._layers[index])[number].positions
-        met = self.pairs if positions is None else self.pairs[np.unique(np.searchsorted(pixels.starts, positions, side="right") - 1)]
+        pairs = self.work.pairs
+        met = pairs if positions is None else pairs[np.unique(np.searchsorted(pixels.starts, positions, side="right") - 1)]
         names = self.reader.request.names
         self.failures += [Failure(names[band], met, message) for band in range(len(names)) if index in (band, self._masks.get(band))]
 
@@ -223,10 +257,7 @@ class _Chunk:
         for index, (name, band) in enumerate(zip(self.reader.request.names, self.visit.bands, strict=True)):
             if band is not None:
                 columns[name] = self._column(index, band)
-        try:
-            self.tally.add(self.number, self.pairs, _reduced(self.reader, self.pixels, columns, self.pairs, self.visit.source), self.failures)
-        except InvalidArgument as error:
-            self.tally.refuse(error)
+        self.work.add(self.pixels, columns, self.failures)
         self._values.clear()
         self._held = None
 
@@ -286,7 +317,7 @@ def _reduced(
     found = dict(reader.evaluate(wanted, {**columns, **missing}, request.kinds)) if wanted else {}
     keep = _true(found.pop(MASK)) if MASK in found else None
     weight = found.pop(WEIGHT, None)
-    rows, cols = pixels.rows_cols() if request.needs.places else (None, None)
+    rows, cols = pixels.places() if request.needs.places else (None, None)
     results: dict[str, tuple[ZonePixels, Bools | None] | None] = {}
     for name in request.outputs:
         if name not in found and name not in columns:

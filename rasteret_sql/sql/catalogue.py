@@ -10,8 +10,12 @@ from rasteret_sql.sql.quote import ident, listed, text
 
 READ = {"bands": "NULL", "geometry": "NULL", "geometry_crs": "NULL", "x": "NULL", "y": "NULL", "scaled": "NULL", "on_error": "NULL", "crs": "NULL"}
 """Arguments of every read."""
+STATEMENT = "hash(current_query_id(), txid_current())"
+"""Tells executions apart, for functions that are called while one runs: what is planned once may run many times. DuckDB 1.5 keeps the number of the
+query in a prepared statement that it does not plan anew, but not that of the transaction.
+"""
 TARGET = {"resolution": "NULL", "target_crs": "NULL", "align_to": "NULL", "resampling": "NULL"}
-"""Arguments that choose the grid of arrays."""
+"""Arguments that choose the grid of pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ TABLE_FUNCTIONS = (
         "rasteret_pixels",
         "one row per pixel under each geometry and record, with the share of it that the geometry covers",
         ("collection", "geometries"),
-        READ | {"pixels": "'fractional'"},
+        READ | {"pixels": "'fractional'"} | TARGET,
     ),
     TableFunction(
         "rasteret_zonal",
@@ -139,7 +143,8 @@ TABLE_FUNCTIONS = (
             "weights": "NULL",
             "per": "'record'",
             "solar_day": "false",
-        },
+        }
+        | TARGET,
     ),
     TableFunction("rasteret_plan", "what a read would fetch; nothing is read", ("collection", "geometries"), READ | {"pixels": "'center'"} | TARGET),
     TableFunction("rasteret_functions", "every function with its signature and a line of help"),
@@ -168,7 +173,7 @@ def _record_call(called: str, kinds: Mapping[str, str], instance: str, geometry:
     payload = f"{{'crs': record.crs, 'b0': {{'asset': struct_extract(record.assets, band), 'meta': {meta}}}}}"
     crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
     wrapped = f"[{example}]" if field_name == "pixel" else example
-    arguments = f"__rasteret_scalar_options('{called}', band, {_settings(instance)}), {payload}, {prepared or geometry}, {crs}"
+    arguments = f"__rasteret_scalar_options('{called}', band, {_settings(instance)}), {payload}, {prepared or geometry}, {crs}, {STATEMENT}"
     branches = " ".join(f"WHEN '{name}' THEN cast_to_type({function}_{slot}({arguments}), {wrapped})" for name, slot in kinds.items())
     return f"CASE typeof({example}) {branches} END"
 
@@ -202,7 +207,7 @@ def scalar_functions(value_slots: Mapping[str, str], pixel_slots: Mapping[str, s
             "rasteret_zonal(record, geometry, band, stat := 'mean')",
             "one statistic of a band of a record under a polygon; NULL where there is none",
             f"(record, geometry, band, stat := 'mean') AS __rasteret_zonal_value(__rasteret_zonal_options(band, stat, {_settings(instance)}), "
-            f"{zonal_payload}, {zone}, __rasteret_geometry_crs(typeof(geometry), NULL))",
+            f"{zonal_payload}, {zone}, __rasteret_geometry_crs(typeof(geometry), NULL), {STATEMENT})",
         ),
         ScalarFunction(
             "rasteret_value",

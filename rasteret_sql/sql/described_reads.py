@@ -125,21 +125,22 @@ PIXELS = Description(
         "A row per pixel under each geometry and record, with the share of it that the geometry covers: for SQL that no "
         "statistic says. Rows are pixels with "
         "a value in some band asked for; a geometry without any has no row. Lines and points have no area: give them another "
-        "rule than `'fractional'`."
+        "rule than `'fractional'`. The grid is that of `rasteret_read` with the same arguments."
     ),
     arguments={
         "collection": COLLECTION,
         "geometries": GEOMETRIES,
         **READ,
         "pixels": Argument("VARCHAR", "which pixels, and how much of them", "'fractional'", ("fractional", "center", "all_touched", "window")),
+        **TARGET,
     },
     columns=(
         RECORD_ID,
         DATETIME,
-        Column("x", "DOUBLE", "x of the pixel's centre, in the record's CRS", "CRS units"),
+        Column("x", "DOUBLE", "x of the pixel's centre, in the record's CRS or `target_crs`", "CRS units"),
         Column("y", "DOUBLE", "y of the pixel's centre", "CRS units"),
-        Column("row", "INTEGER", "row in the record's raster, from 0", "pixels"),
-        Column("col", "INTEGER", "column in the record's raster, from 0", "pixels"),
+        Column("row", "INTEGER", "row in the record's raster, from 0; with `target_crs` from `align_to`, southwards", "pixels"),
+        Column("col", "INTEGER", "column in the record's raster, from 0; with `target_crs` from `align_to`, eastwards", "pixels"),
         Column("coverage", "DOUBLE", "how much of the pixel is covered; 1 unless `pixels := 'fractional'`", "share, 0 to 1"),
         Column("<band>", "INTEGER", "value of the band; types as of `rasteret_sample`", "value"),
     ),
@@ -159,6 +160,8 @@ ZONAL = Description(
         "Statistics of bands and expressions under polygons: one row per polygon, record (or period) and band. Each pixel counts "
         "by the share of it that the "
         "polygon covers. With `per`, the records of a day, month or year are merged as if they lay in one table: a median is that of all pixels.\n\n"
+        "Bands of different resolution come on the finest grid among them, by the nearest pixel, unless `resolution` and `resampling` say otherwise. "
+        "Bands that only the mask names are never resampled but by the nearest pixel.\n\n"
         "Every polygon keeps its rows: one that meets nothing has `count` 0 and status `outside`. With `per := 'record'`, filters on `record_id` and "
         "`datetime` are applied before reading; with a period filter the collection instead."
     ),
@@ -178,6 +181,7 @@ ZONAL = Description(
         "weights": Argument("VARCHAR", "a band or a SQL expression, for `weighted_mean` and `weighted_sum`"),
         "per": Argument("VARCHAR", "a row per record, or per period, merged over its records", "'record'", ("record", "day", "month", "year", "all")),
         "solar_day": Argument("BOOLEAN", "with `per := 'day'`: days by the sun over the middle of each record, not by UTC", "false"),
+        **TARGET,
     },
     columns=(
         RECORD_ID,

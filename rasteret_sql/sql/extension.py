@@ -111,6 +111,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_polygons": (geometry.polygons, geometry.GEOMETRY, False),
         "__rasteret_hold": (sample.hold, "BIGINT", False),
         "__rasteret_time_column": (times.time_column, "VARCHAR", False),
+        "__rasteret_sample_announce": (_with(sample.announce, evaluate), "UTINYINT", False),
         "__rasteret_sample": (_with(sample.sample, evaluate), sample.RESULT, False),
         "__rasteret_first_match": (_with(sample.first_match, evaluate), sample.RESULT, False),
         "__rasteret_announce": (read.announce, f"{read.TICKET}[]", False),
@@ -120,6 +121,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_pixel_rows": (pixels.fetch, f"{pixels.RESULT}[]", False),
         "__rasteret_hold_zones": (zonal.hold, "BIGINT", False),
         "__rasteret_weigh": (zonal.weigh, "BIGINT", False),
+        "__rasteret_zonal_announce": (zonal.announce, "UTINYINT", False),
         "__rasteret_zonal": (_with(zonal.zonal, evaluate), zonal.RESULT, False),
         "__rasteret_zonal_options": (zonal_options, "VARCHAR", False),
         "__rasteret_zonal_value": (zonal.value, "DOUBLE", False),
@@ -142,7 +144,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         functions[f"__rasteret_value_{slot}"] = (_with(sample.value, name), name, False)
     for name, slot in PIXEL_SLOTS.items():
         functions[f"__rasteret_pixels_{slot}"] = (_with(read.pixels, name), f"{name}[]", False)
-    return {name: (counted(function), *rest) for name, (function, *rest) in functions.items()}
+    return {name: (counted(function), result, effects) for name, (function, result, effects) in functions.items()}
 
 
 def _with(function: Function, last: Any) -> Function:

@@ -6,6 +6,7 @@ costs seconds where this costs hundredths. A pair that shares several cells coun
 
 from __future__ import annotations
 
+from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.sources import Records
 
 PAD = 0.001
@@ -81,12 +82,15 @@ __pairs AS (
 )"""
 
 
-def with_payload(records: Records, payload: str) -> str:
-    """``__v``: pairs by record, joined with what the reader needs of the record; sorted, so that one call gets all."""
+def with_payload(records: Records, payload: str, number: str = STATEMENT) -> str:
+    """``__v``: pairs by record, joined with what the reader needs of the record and with what tells executions apart; sorted, so that one call gets
+    all.
+    """
     more = f"SELECT {records.file} AS f, {records.row} AS k, {payload} AS payload FROM {source_of(records)}"
     return f"""
 __v AS (
-  SELECT p.*, m.payload, (SELECT any_value(crs) FROM __g) AS crs FROM __pairs AS p JOIN ({more}) AS m ON m.f = p.f AND m.k = p.k
+  SELECT p.*, m.payload, (SELECT any_value(crs) FROM __g) AS crs, (SELECT {number} FROM __g LIMIT 1) AS statement
+  FROM __pairs AS p JOIN ({more}) AS m ON m.f = p.f AND m.k = p.k
   ORDER BY p.f, p.k
 )"""
 

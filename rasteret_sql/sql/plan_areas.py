@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from rasteret_sql.errors import InvalidArgument
-from rasteret_sql.raster.crs import check_crs
-from rasteret_sql.raster.resample import RESAMPLING
-from rasteret_sql.raster.targets import Target
 from rasteret_sql.sql import hints
-from rasteret_sql.sql.arguments import Arguments, shown
+from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import PIXELS, STATUS, area_ctes, reading
+from rasteret_sql.sql.reading import PIXELS, STATUS, area_ctes, reading, target_of
 from rasteret_sql.sql.sources import BandType, Geometries
-
-MOST_UNITS = 1e10
-"""The Earth is 4e7 metres around; beyond, numbers are no places on it, and lose the pixels' own places to rounding."""
 
 
 def plan_read(arguments: Arguments) -> str:
     records, bands, options = reading(arguments, "collection")
-    options = replace(options, pixels=arguments.choice("pixels", PIXELS), target=_target(arguments, bands))
+    options = replace(options, pixels=arguments.choice("pixels", PIXELS), target=target_of(arguments, bands))
     types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())
@@ -30,7 +22,7 @@ def plan_read(arguments: Arguments) -> str:
     hint = hints.exchanged(records, "(g.xmin + g.xmax) / 2", "(g.ymin + g.ymax) / 2")
     return f"""
 {area_ctes(records, geometries, bands, options.on_error)},
-__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
+__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
   SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
   FROM __g AS g LEFT JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq NULLS LAST
@@ -49,32 +41,12 @@ FROM __b"""
 def plan_cost(arguments: Arguments) -> str:
     totals = listed(f"coalesce(sum(c.{name}), 0)::BIGINT" for name in ("tiles", "requests", "bytes", "bytes_cached"))
     records, bands, options = reading(arguments, "collection")
-    arguments.choice("pixels", (*PIXELS, "fractional"))  # all of them read tiles of the same windows
-    options = replace(options, target=_target(arguments, bands))
+    rule = arguments.choice("pixels", (*PIXELS, "fractional"))  # all of them read tiles of the same windows
+    options = replace(options, pixels=rule, target=target_of(arguments, bands))
     geometries = Geometries.of(arguments, "geometries")
     return f"""
-{area_ctes(records, geometries, bands, options.on_error)},
-__t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs)) AS c FROM __v)
+{area_ctes(records, geometries, bands, options.on_error, number="hash(uuid())")},
+__t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs, statement)) AS c FROM __v)
 SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
 UNION ALL
 SELECT 'total', NULL, {totals} FROM __t"""
-
-
-def _target(arguments: Arguments, bands: Sequence[str]) -> Target:
-    """The grid that a call asks for; what would have no effect is refused."""
-    resolution, crs, align_to = arguments.number("resolution"), arguments.crs("target_crs"), arguments.place("align_to")
-    for name, numbers in (("resolution", (resolution,)), ("align_to", align_to or ())):
-        if any(number is not None and abs(number) > MOST_UNITS for number in numbers):
-            raise InvalidArgument(f"{name} := {shown(arguments.get(name))} is not valid; numbers up to {MOST_UNITS:g} are")
-    asked = arguments.get("resampling")
-    resampling = arguments.choice("resampling", RESAMPLING)
-    if crs is not None:
-        check_crs(crs)
-        if resolution is None:
-            raise InvalidArgument(f"target_crs := {shown(crs)} needs resolution, the size of a pixel in units of that CRS")
-    elif resolution is None:
-        if align_to is not None:
-            raise InvalidArgument("align_to has no effect without resolution: arrays come on the record's own grid")
-        if asked is not None and len(bands) == 1:
-            raise InvalidArgument("resampling has no effect on one band without resolution or target_crs: its pixels come as stored")
-    return Target(resolution, crs, align_to, resampling)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import PIXELS, area_ctes, reading
+from rasteret_sql.sql.reading import PIXELS, area_ctes, reading, target_of
 from rasteret_sql.sql.sources import Geometries, double_types
 
 RULES = ("fractional", *PIXELS)
@@ -20,11 +20,11 @@ def plan_pixels(arguments: Arguments) -> str:
     and so no fractions); nor for a pixel whose bands are all nodata or, with ``on_error := 'null'``, could not be read: where only some could,
     the others are NULL.
 
-    Bands of different resolution come on the finest grid, by the nearest pixel, as in ``rasteret_read``. Centres of pixels are worked out by
+    The grid is that of ``rasteret_read`` with the same arguments. Centres of pixels are worked out by
     SQL, from row and column: they cost nothing where nobody asks for them.
     """
     records, bands, options = reading(arguments, "collection")
-    options = replace(options, pixels=arguments.choice("pixels", RULES))
+    options = replace(options, pixels=arguments.choice("pixels", RULES), target=target_of(arguments, bands))
     fractional = options.pixels == "fractional"
     types = double_types(bands) if options.scaled else records.types(bands, "value")
     geometries = Geometries.of(arguments, "geometries")
@@ -35,7 +35,7 @@ def plan_pixels(arguments: Arguments) -> str:
     values = [f"v{i} AS {ident(band)}" for i, band in enumerate(bands)]
     return f"""
 {area_ctes(records, geometries, bands, options.on_error, polygons=fractional)},
-__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_pixel_tickets({fixed}, payload, nos, wkbs, crs)) AS t FROM __v),
+__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_pixel_tickets({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
   SELECT g.src, g.g.wkb AS wkb, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
   FROM __g AS g JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq

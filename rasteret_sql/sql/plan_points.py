@@ -9,6 +9,7 @@ from rasteret_sql.reader.interpolate import SIDES
 from rasteret_sql.reader.visits import MASKED, NODATA, OK, UNMATCHED
 from rasteret_sql.sql import hints, pairing
 from rasteret_sql.sql.arguments import Arguments
+from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
@@ -77,7 +78,14 @@ class _Sample:
     @property
     def call(self) -> str:
         """The function with its first arguments; brackets stay open."""
-        function = "__rasteret_sample" if self.options.match == "all" else "__rasteret_first_match"
+        return self._calling("__rasteret_sample" if self.options.match == "all" else "__rasteret_first_match")
+
+    @property
+    def announcing(self) -> str:
+        """The function that says beforehand what all records take, likewise."""
+        return self._calling("__rasteret_sample_announce")
+
+    def _calling(self, function: str) -> str:
         return f"{function}({text(self.options.to_json())}, [{listed(kind.sql for kind in self.stored)}]"
 
     @property
@@ -212,12 +220,14 @@ def _sample_all(asked: _Sample, held: str) -> str:
     """Records are paced, so that one call's results hold no more than the memory setting; a tile serves one record, so no tile is read twice."""
     records, options = asked.records, asked.options
     pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
+    ticket = "(SELECT ticket FROM __h), statement"
     return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(options.bands))},
 {held},
-__p AS (SELECT *, unnest({pace}) AS live FROM __v, {pairing.MANY}),
+__a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
+__p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
 __u AS (
   SELECT record_id, datetime, payload,
-    unnest({asked.call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), (SELECT ticket FROM __h))) AS u FROM __p
+    unnest({asked.call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), {ticket})) AS u FROM __p
 ),
 __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 
@@ -235,8 +245,9 @@ __recs AS MATERIALIZED (
   FROM __pairs AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
 ),
 __u AS (
-  SELECT payloads[1] AS payload, unnest({asked.call}, payloads, pairs, ticket)) AS u FROM (
-    SELECT list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs, (SELECT ticket FROM __h) AS ticket FROM __recs
+  SELECT payloads[1] AS payload, unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (
+    SELECT list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs, (SELECT ticket FROM __h) AS ticket,
+      {STATEMENT} AS statement FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
 __s1 AS (SELECT u.record[1] AS ri, {asked.spread} FROM __u),

@@ -10,10 +10,11 @@ from rasteret_sql.raster.statistics import Statistic, parse_statistics
 from rasteret_sql.reader.zones import MASK, WEIGHT
 from rasteret_sql.sql import hints, pairing
 from rasteret_sql.sql.arguments import Arguments, shown
+from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeric, parse_expression
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import STATUS, reading, records_cte
+from rasteret_sql.sql.reading import STATUS, reading, records_cte, target_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
 from rasteret_sql.udfs.options import Options
 
@@ -51,6 +52,12 @@ class _Zonal:
         bands = dict.fromkeys([*read, *(band for _, expression in expressions for band in expression.bands)])
         return cls(tuple(bands), (*shown, *(expression.name for expression in formulas.expressions)), tuple(expressions))
 
+    @property
+    def masking(self) -> list[str]:
+        """The bands that only the mask looks at: codes and flags, which cannot be averaged."""
+        others = {band for name, expression in self.expressions if name != MASK for band in expression.bands}
+        return [band for band in self.bands if band not in others and band not in self.outputs]
+
     def check(self, types: Mapping[str, str]) -> None:
         """Conditions must be conditions, everything else numbers."""
         for name, expression in self.expressions:
@@ -73,6 +80,7 @@ def plan_zonal(arguments: Arguments) -> str:
         outputs=asked.outputs,
         expressions=tuple((name, expression.sql, expression.bands) for name, expression in asked.expressions),
         statistics=tuple(names),
+        target=target_of(arguments, asked.bands, asked.masking),
     )
     types = double_types(asked.bands) if options.scaled else records.types(asked.bands, "value")
     if records.collection is not None:
@@ -100,14 +108,17 @@ def _per_record(records: Records, options: Options, types: list[BandType], *, pa
     """Each record on its own, so that filters on record_id and datetime go below the reading."""
     ticket = "(SELECT ticket FROM __h)"
     call = _call(options, types)
-    rows, live = "__v", ("payload", '"nos"')
+    rows, live = "__a", ("payload", '"nos"')
     pace = ""
     if paced:
         weight = f"__rasteret_weigh({text(options.to_json())}, payload, nos, {ticket})"
-        pace = f"\n__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {weight})) AS live FROM __v),"
+        pace = f"\n__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {weight})) AS live FROM __a),"
         rows, live = "__p", ("if(live IS NULL, NULL, payload)", "if(live IS NULL, NULL, nos)")
-    return f"""{pairing.with_payload(records, records.payload(options.bands))},{pace}
-__z AS (SELECT record_id, datetime, unnest(__rasteret_zonal({call}, {live[0]}, {live[1]}, {ticket})) AS u FROM {rows})"""
+    return f"""{pairing.with_payload(records, records.payload(options.bands))},
+__a AS (
+  SELECT *, __rasteret_zonal_announce({text(options.to_json())}, payload, nos, {ticket}, statement) AS announced FROM __v ORDER BY announced, f, k
+),{pace}
+__z AS (SELECT record_id, datetime, unnest(__rasteret_zonal({call}, {live[0]}, {live[1]}, {ticket}, statement)) AS u FROM {rows})"""
 
 
 def _per_period(records: Records, options: Options, types: list[BandType], per: str, *, solar: bool) -> str:
@@ -130,8 +141,10 @@ __recs AS MATERIALIZED (
 ),
 __groups AS MATERIALIZED (SELECT grp, {label} AS period, {since} AS datetime FROM __recs GROUP BY grp, start),
 __u AS (
-  SELECT payloads[1] AS payload, unnest(__rasteret_zonal_merged({_call(options, types)}, payloads, pairs, (SELECT ticket FROM __h))) AS u FROM (
-    SELECT list(payload ORDER BY source) AS payloads, list({{'grp': grp, 'nos': nos}} ORDER BY source) AS pairs FROM __recs
+  SELECT payloads[1] AS payload, unnest(__rasteret_zonal_merged({_call(options, types)}, payloads, pairs, ticket, statement)) AS u FROM (
+    SELECT list(payload ORDER BY source) AS payloads, list({{'grp': grp, 'nos': nos}} ORDER BY source) AS pairs,
+      (SELECT ticket FROM __h) AS ticket, {STATEMENT} AS statement
+    FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
 __z AS (SELECT p.period, p.datetime, t.u FROM __u AS t JOIN __groups AS p ON p.grp = t.u.grp)"""

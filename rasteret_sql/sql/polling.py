@@ -58,8 +58,9 @@ class _Busy:
 class _Sleeper(threading.Thread):
     """Sends the main thread to sleep while functions run."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: signal.Signals) -> None:
         super().__init__(name="rasteret-sleep", daemon=True)
+        self.signal = number
         self.lock = threading.Lock()
         self.begins = threading.Event()
         self.answered = threading.Event()
@@ -98,7 +99,7 @@ class _Sleeper(threading.Thread):
                 self.slept = False
                 self.answered.clear()
                 self.asked = time.perf_counter()
-                _thread.interrupt_main(_SIGNAL)
+                _thread.interrupt_main(self.signal)
                 self.answered.wait(_SLEEP_S + _AT_WORK_S)
                 pause = _PAUSE_S if self.slept else _AT_WORK_S
 
@@ -122,7 +123,7 @@ def begins() -> None:
         return
     handler = signal.getsignal(_SIGNAL)
     if _sleeper is None and handler in {signal.SIG_DFL, signal.SIG_IGN}:
-        _sleeper = _Sleeper()
+        _sleeper = _Sleeper(_SIGNAL)
         handler = _sleeper.on_signal
         signal.signal(_SIGNAL, handler)
         signal.siginterrupt(_SIGNAL, False)

@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rasteret_sql.errors import InvalidArgument
+from rasteret_sql.raster.crs import check_crs
+from rasteret_sql.raster.resample import RESAMPLING
+from rasteret_sql.raster.targets import Target
 from rasteret_sql.sql import pairing
-from rasteret_sql.sql.arguments import Arguments, chosen_bands
+from rasteret_sql.sql.arguments import Arguments, chosen_bands, shown
+from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.sources import Geometries, Records, records_of, unknown_bands
 from rasteret_sql.udfs.options import Options
 
 STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' WHEN 4 THEN 'masked' END"
 PIXELS = ("center", "all_touched", "window")
+MOST_UNITS = 1e10
+"""The Earth is 4e7 metres around; beyond, numbers are no places on it, and lose the pixels' own places to rounding."""
 
 
 def reading(arguments: Arguments, name: str, *, needs_bands: bool = True) -> tuple[Records, list[str], Options]:
@@ -29,14 +36,36 @@ def reading(arguments: Arguments, name: str, *, needs_bands: bool = True) -> tup
     return records, bands, Options(arguments.function, tuple(bands), on_error, scaled=arguments.flag("scaled"), settings=arguments.settings)
 
 
+def target_of(arguments: Arguments, bands: Sequence[str], kept: Sequence[str] = ()) -> Target:
+    """The grid that a call asks for; what would have no effect is refused. ``kept`` are bands taken by the nearest pixel always."""
+    resolution, crs, align_to = arguments.number("resolution"), arguments.crs("target_crs"), arguments.place("align_to")
+    for name, numbers in (("resolution", (resolution,)), ("align_to", align_to or ())):
+        if any(number is not None and abs(number) > MOST_UNITS for number in numbers):
+            raise InvalidArgument(f"{name} := {shown(arguments.get(name))} is not valid; numbers up to {MOST_UNITS:g} are")
+    asked = arguments.get("resampling")
+    resampling = arguments.choice("resampling", RESAMPLING)
+    if crs is not None:
+        check_crs(crs)
+        if resolution is None:
+            raise InvalidArgument(f"target_crs := {shown(crs)} needs resolution, the size of a pixel in units of that CRS")
+    elif resolution is None:
+        if align_to is not None:
+            raise InvalidArgument("align_to has no effect without resolution: arrays come on the record's own grid")
+        if asked is not None and len(bands) == 1:
+            raise InvalidArgument("resampling has no effect on one band without resolution or target_crs: its pixels come as stored")
+    return Target(resolution, crs, align_to, resampling, tuple(kept))
+
+
 def records_cte(records: Records) -> str:
     return pairing.record_ctes(records if records.collection is not None else replace(records, scan="__rasteret_rel"))
 
 
-def area_ctes(records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False) -> str:
+def area_ctes(
+    records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False, number: str = STATEMENT
+) -> str:
     """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload; see ``Geometries.areas``."""
     head = f"WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
-    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands))}"
+    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands), number)}"
 
 
 def status_of(status: str, met: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -324,9 +325,9 @@ def _indexed_file(files: _BareFiles) -> Path:
         table = index_files([href for href, _, _ in files.stamps], query, crs=files.crs)
     digest = hashlib.blake2b(json.dumps([files.stamps, files.crs]).encode(), digest_size=8).hexdigest()
     file = Path(_bare_folder().name) / f"{digest}.parquet"
-    aside = file.with_suffix(".aside")
+    aside = file.with_suffix(f".{uuid.uuid4().hex}")  # threads may index the same files at once
     pq.write_table(table, aside)
-    aside.rename(file)
+    aside.replace(file)
     return file
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import rasterio
+import shapely
 from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.features import geometry_mask
 from rasterio.vrt import WarpedVRT
+
+from rasteret_sql.raster.crs import transform_geometries
+from rasteret_sql.raster.grid import Grid
+from rasteret_sql.raster.targets import pixel_scales
 
 
 def warped(
@@ -41,3 +47,20 @@ def under(found: np.ma.MaskedArray, geometry: Any, transform: Sequence[float], *
     """Masked outside of a geometry in the grid's CRS."""
     outside = geometry_mask([geometry], found.shape, Affine(*transform), all_touched=all_touched)
     return np.ma.array(found.data, mask=np.ma.getmaskarray(found) | outside)
+
+
+def kernel(path: str, crs: str, resolution: float, overview: int | None) -> tuple[float, float]:
+    """How many columns and rows of a file (at one of its overviews) a pixel of another grid is long."""
+    level = {} if overview is None else {"OVERVIEW_LEVEL": overview}
+    with rasterio.open(path, **level) as source:
+        grid = Grid(tuple(source.transform)[:6], source.width, source.height)
+        return pixel_scales(grid, source.crs.to_string(), Grid((resolution, 0.0, 0.0, 0.0, -resolution, 0.0), 0, 0), crs)
+
+
+def place_around(path: str, crs: str, resolution: float, origin: tuple[float, float] = (0.0, 0.0)) -> tuple[list[float], tuple[int, int]]:
+    """A window of the grid for all records, and more, around a file."""
+    with rasterio.open(path) as source:
+        box = transform_geometries(np.array([shapely.box(*source.bounds)], dtype=object), source.crs.to_string(), crs)[0].bounds
+    left, top = math.floor((box[0] - origin[0]) / resolution) - 20, math.ceil((box[3] - origin[1]) / resolution) + 20
+    shape = (top - math.floor((box[1] - origin[1]) / resolution) + 20, math.ceil((box[2] - origin[0]) / resolution) - left + 20)
+    return [resolution, 0.0, origin[0] + left * resolution, 0.0, -resolution, origin[1] + top * resolution], shape

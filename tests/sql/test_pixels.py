@@ -498,6 +498,7 @@ import rasteret_sql
 
 path, memory = sys.argv[1], int(sys.argv[2])
 con = rasteret_sql.connect()
+con.execute("SET enable_progress_bar = false").fetchall()
 con.execute(f"SET VARIABLE rasteret_memory_bytes = {memory}").fetchall()
 con.execute("SET VARIABLE rasteret_cache_bytes = 8000000").fetchall()
 
