@@ -6,7 +6,9 @@ of a large collection ``STRUCT(file, row)``, and the row groups that hold these 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,9 +67,51 @@ def _looked_up(files: pa.Array, rows: pa.Array, names: Sequence[str]) -> pa.Stru
     return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.array([], pa.struct([("crs", pa.string())]))
 
 
+class _Lately:
+    """Rows that were looked up lately: a statement announces its records, then it reads them. Thread-safe."""
+
+    KEEP_BYTES = 32 << 20
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: deque[tuple[Hashable, npt.NDArray[np.int64], pa.StructArray]] = deque()
+        self._nbytes = 0
+
+    def find(self, source: Hashable, rows: npt.NDArray[np.int64]) -> pa.StructArray | None:
+        """These rows of a source, if all of them were looked up at once."""
+        with self._lock:
+            entries = [(numbers, found) for known, numbers, found in self._found if known == source]
+        for numbers, found in entries:
+            order = np.argsort(numbers, kind="stable")
+            place = order[np.minimum(np.searchsorted(numbers, rows, sorter=order), len(numbers) - 1)]
+            if np.array_equal(numbers[place], rows):
+                return found.take(pa.array(place))
+        return None
+
+    def keep(self, source: Hashable, rows: npt.NDArray[np.int64], found: pa.StructArray) -> None:
+        with self._lock:
+            self._found.append((source, rows, found))
+            self._nbytes += found.nbytes
+            while self._nbytes > self.KEEP_BYTES:
+                self._nbytes -= self._found.popleft()[2].nbytes
+
+
+_LATELY = _Lately()
+
+
 def _rows_of(file: str, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa.StructArray:
+    stamp = 0 if is_remote_file(file) else Path(file).stat().st_mtime_ns
+    source = (file, stamp, tuple(names))
+    found = _LATELY.find(source, rows)
+    if found is None:
+        found = _read_rows(file, stamp, rows, names)
+        _LATELY.keep(source, rows, found)
+    return found
+
+
+def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa.StructArray:
     remote = is_remote_file(file)
-    metadata = _metadata(file, 0 if remote else Path(file).stat().st_mtime_ns)
+    metadata = _metadata(file, stamp)
     source = opened(file)
     parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=False)
     starts = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])

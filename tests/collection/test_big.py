@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -84,6 +85,11 @@ def test_filters_in_sql(there, big):
     assert len(found) > 3
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_looked_up(monkeypatch):
+    monkeypatch.setattr(payloads, "_LATELY", payloads._Lately())
+
+
 SAMPLE = "SELECT no, record_id, datetime, B1, status FROM rasteret_sample(big, places, x := 'lon', y := 'lat'{}) ORDER BY ALL"
 
 
@@ -120,6 +126,22 @@ def test_few_points_read_few_row_groups(there, big, monkeypatch):
     assert row["id"] in found["ids"]
     assert found["n"] == len(found["ids"]) == len(set(found["ids"]))
     assert len(read) <= len(found["ids"]) < len(list(row_groups(big / "big_records")))
+
+
+def test_what_is_announced_and_read_is_looked_up_once():
+    """All rows of one look are kept, the latest ones as far as there is room."""
+    lately, table = payloads._Lately(), pa.array([{"a": n} for n in range(1000)])
+    numbers = np.arange(1000)[::-1] * 3
+    lately.keep("one", numbers, table)
+    assert lately.find("one", np.array([0, 2997, 3])).to_pylist() == [{"a": 999}, {"a": 0}, {"a": 998}]
+    assert lately.find("one", np.array([0, 1])) is None
+    assert lately.find("one", np.array([5000])) is None
+    assert lately.find("two", np.array([0])) is None
+    lately.KEEP_BYTES = 3 * table.nbytes
+    for source in "two", "three", "four":
+        lately.keep(source, numbers, table)
+    assert lately.find("one", numbers) is None
+    assert lately.find("two", numbers) == table
 
 
 def test_reads_look_records_up_too(there, monkeypatch):
