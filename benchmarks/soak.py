@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import subprocess
@@ -48,7 +49,10 @@ SETTINGS = {"cache_bytes": 1 << 20, "timeout_s": DEADLINE_S}
 WARM_UP = 0.4
 """Part of the time that is not looked at for growth: seven threads fill their allocators' arenas, and DuckDB its own, for four minutes."""
 MOST_GROWTH = 0.05
-"""Of each series in ten minutes, by a straight line through what comes after the warm-up; or so many pieces, where that is more:"""
+"""Of each series in ten minutes, by a straight line through what comes after the warm-up, less two of its standard errors: a short run of a restless
+series says little. Or so many pieces, where that is more:
+"""
+BLOCK_S = 20.0
 PIECES = {"rss_mb": 0.0, "threads": 2.0, "sockets": 4.0, "tasks": 4.0}
 
 
@@ -70,17 +74,37 @@ class Watch:
         self.tasks.append(sum(len(asyncio.all_tasks(thread.loop)) for thread in threading.enumerate() if thread.name == "rasteret-io"))
 
     def growth(self, name: str) -> dict[str, float]:
-        """A straight line through the series after the warm-up: its mean, what it gains in ten minutes, and that as a part of the mean."""
+        """A straight line through the means over :data:`BLOCK_S`, after the warm-up: its gain in ten minutes, and the standard error of that."""
         seconds, values = np.array(self.seconds), np.array(getattr(self, name), float)
         late = seconds >= WARM_UP * seconds[-1]
-        slope = float(np.polyfit(seconds[late], values[late], 1)[0]) if late.sum() > 2 else 0.0
         mean = float(values[late].mean())
+        slope, error = line(*blocks(seconds[late], values[late]))
         return {
             "mean": round(mean, 2),
             "most": float(values.max()),
             "gain_10_min": round(600 * slope, 3),
+            "error_10_min": round(600 * error, 3),
             "growth": round(600 * slope / mean, 4) if mean else 0.0,
         }
+
+
+def blocks(seconds: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over :data:`BLOCK_S`: what is counted at one second says much of the next one, and would count as a witness of its own."""
+    block = (seconds // BLOCK_S).astype(int)
+    counts = np.bincount(block - block.min())
+    there = counts > counts.max() / 2  # the last second, when all stops, is no block
+    means = [np.bincount(block - block.min(), part)[there] / counts[there] for part in (seconds, values)]
+    return means[0], means[1]
+
+
+def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope of the straight line of least squares, and its standard error; 0 and infinity where there are too few places."""
+    if len(x) < 4:
+        return 0.0, math.inf
+    apart = x - x.mean()
+    slope = float(apart @ y / (apart @ apart))
+    left = y - y.mean() - slope * apart
+    return slope, math.sqrt(float(left @ left) / (len(x) - 2) / float(apart @ apart))
 
 
 def linked(place: Path) -> str:
@@ -277,9 +301,9 @@ def complaints(found: dict[str, Any], *, growth: bool = True) -> list[str]:
     """Why this run was not good; empty where it was. Growth says something of runs of minutes only."""
     said = [f"{name.replace('_', ' ')}: {found[name][0]}" for name in BAD if found[name]]
     for name, pieces in PIECES.items():
-        gain, mean = found["growth"][name]["gain_10_min"], found["growth"][name]["mean"]
-        if growth and gain > max(MOST_GROWTH * mean, pieces):
-            said.append(f"{name} grows by {gain} in ten minutes, from {mean} on average")
+        gain, error, mean = (found["growth"][name][key] for key in ("gain_10_min", "error_10_min", "mean"))
+        if growth and gain - 2 * error > max(MOST_GROWTH * mean, pieces):
+            said.append(f"{name} grows by {gain} (standard error {error}) in ten minutes, from {mean} on average")
     return said
 
 

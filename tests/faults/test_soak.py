@@ -104,3 +104,8 @@ def test_growth_is_noticed() -> None:
     rising = Watch(seconds, [100 + second * 0.01 for second in seconds], [20 + int(second) // 100 for second in seconds], [9] * 600, [5] * 600)
     said = complaints(found | {"growth": {name: rising.growth(name) for name in PIECES}})
     assert [line.split()[0] for line in said] == ["rss_mb", "threads"]
+    noise = np.random.default_rng(1).normal(0, 20, 600)
+    for gain, wanted in ((0.0, []), (0.2, ["tasks"])):
+        restless = Watch(seconds, flat, [20] * 600, [9] * 600, [int(40 + gain * second + noise[int(second)]) for second in seconds])
+        said = complaints(found | {"growth": {name: restless.growth(name) for name in PIECES}})
+        assert [line.split()[0] for line in said] == wanted, said
