@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -22,7 +22,7 @@ from rasteret_sql.raster.statistics import DEFINITIONS, Arrays, Counts, Numbers,
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.levels import source_windows, view_of
-from rasteret_sql.reader.shapes import ZoneShapes, zones_met
+from rasteret_sql.reader.shapes import ZoneShapes, ZonesMet, zones_met
 from rasteret_sql.reader.tally import ERROR, ZoneRows
 from rasteret_sql.reader.zones import MASK, WEIGHT, Evaluate, ZoneReader, ZoneRequest, ZoneVisit
 
@@ -73,15 +73,8 @@ def weigh(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array)
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], pa.int64())
-    shapes = ZONES.get(one_chunk(ticket)[0].as_py())
-    bounds, flat = list_parts(nos)
-    zones = flat.to_numpy().astype(np.int64)
-    sizes = []
-    for row, bands in enumerate(_bands(chosen, one_chunk(payload))):
-        met = zones_met(shapes, view_of(bands, chosen.target), np.sort(zones[bounds[row] : bounds[row + 1]]))
-        pixels = int((met.windows[:, 2] * met.windows[:, 3]).sum())
-        sizes.append(pixels * 16 * len(chosen.outputs))
-    return pa.array(sizes, pa.int64())
+    pixels = [int((met.windows[:, 2] * met.windows[:, 3]).sum()) for met in _met(chosen, payload, nos, ticket)]
+    return pa.array([count * 16 * len(chosen.outputs) for count in pixels], pa.int64())
 
 
 def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array) -> pa.Array:
@@ -91,18 +84,22 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Arr
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], pa.uint8())
-    shapes = ZONES.get(one_chunk(ticket)[0].as_py())
-    bounds, flat = list_parts(nos)
-    zones = flat.to_numpy().astype(np.int64)
-    bands = _bands(chosen, one_chunk(payload))
     stored: list[Stored] = []
-    for row, mine in enumerate(bands):
-        met = zones_met(shapes, view_of(mine, chosen.target), np.sort(zones[bounds[row] : bounds[row + 1]]))
+    for met in _met(chosen, payload, nos, ticket):
         view = met.view
         if view is not None and len(met.zones):
             stored += [part for band in view.bands if band is not None for part in stored_under(band, source_windows(view, band, met.windows))]
     announce_read(stored, chosen.query(statement_of(statement)))
-    return pa.array(np.zeros(len(bands), np.uint8))
+    return pa.array(np.zeros(len(payload), np.uint8))
+
+
+def _met(options: Options, payload: pa.Array, nos: pa.Array, ticket: pa.Array) -> Iterator[ZonesMet]:
+    """For each record, what it is read as, and which of its candidates its pixels lie under."""
+    shapes = ZONES.get(one_chunk(ticket)[0].as_py())
+    bounds, flat = list_parts(nos)
+    zones = flat.to_numpy().astype(np.int64)
+    for row, bands in enumerate(_bands(options, one_chunk(payload))):
+        yield zones_met(shapes, view_of(bands, options.target), np.sort(zones[bounds[row] : bounds[row + 1]]))
 
 
 def zonal(

@@ -50,7 +50,10 @@ def under(found: np.ma.MaskedArray, geometry: Any, transform: Sequence[float], *
 
 
 def kernel(path: str, crs: str, resolution: float, overview: int | None) -> tuple[float, float]:
-    """How many columns and rows of a file (at one of its overviews) a pixel of another grid is long."""
+    """How many columns and rows of a file (at one of its overviews) a pixel of another grid is long.
+
+    Judged by ``test_kernels_are_as_wide_as_gdal_makes_them``.
+    """
     level = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     with rasterio.open(path, **level) as source:
         grid = Grid(tuple(source.transform)[:6], source.width, source.height)

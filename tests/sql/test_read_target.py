@@ -25,10 +25,8 @@ from rasterio.vrt import WarpedVRT
 
 import rasteret_sql
 from rasteret_sql.raster.crs import transform_geometries
-from rasteret_sql.raster.grid import Grid
-from rasteret_sql.raster.targets import pixel_scales
 from tests.reader.oracle import SKY, blocks, fetch, rows, same, write_tif
-from tests.sql.grids import under, warped
+from tests.sql.grids import kernel, under, warped
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -53,16 +51,8 @@ def projected(geometry: shapely.Geometry, src: str, dst: str) -> shapely.Geometr
     return transform_geometries(np.array([geometry], dtype=object), src, dst)[0]
 
 
-def scales_of(path: str, crs: str, resolution: float, overview: int | None = None) -> tuple[float, float]:
-    """Kernel widths; :func:`test_kernels_are_as_wide_as_gdal_makes_them` is the judge of these."""
-    level = {} if overview is None else {"OVERVIEW_LEVEL": overview}
-    with rasterio.open(path, **level) as source:
-        grid = Grid(tuple(source.transform)[:6], source.width, source.height)
-        return pixel_scales(grid, source.crs.to_string(), Grid((resolution, 0.0, 0.0, 0.0, -resolution, 0.0), 0, 0), crs)
-
-
 def expected_at(path: str, crs: str, grid: list[float], shape: tuple[int, int], how: str, overview: int | None = None) -> np.ma.MaskedArray:
-    return warped(path, crs, grid, shape, resampling=how, scales=scales_of(path, crs, grid[0], overview), overview=overview)
+    return warped(path, crs, grid, shape, resampling=how, scales=kernel(path, crs, grid[0], overview), overview=overview)
 
 
 @pytest.mark.parametrize(
