@@ -31,7 +31,7 @@ def plan(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, cr
     names: list[str] = []
     parts: list[Stored] = []
     owner: list[int] = []
-    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands, overviews=chosen.target.resolution is not None)):
+    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands, overviews=not chosen.target.own)):
         before = len(names)
         view = view_of(bands, chosen.target)
         if view is not None:

@@ -111,7 +111,7 @@ def announced(
     stored: list[Stored] = []
     number = statement_of(statement)
     query = chosen.query(number)
-    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands, overviews=chosen.target.resolution is not None)):
+    for row, bands in enumerate(bands_of_payload(one_chunk(payload), chosen.bands, overviews=not chosen.target.own)):
         view = view_of(bands, chosen.target)
         if view is None:
             rows.append({name: np.empty(0, np.int64) for name in _WINDOW_FIELDS})

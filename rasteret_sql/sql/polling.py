@@ -2,7 +2,7 @@
 
 DuckDB's Python client, waiting for a statement whose tasks other threads have, asks again and again whether there is a task, and takes Python's lock
 each time to look for signals (``CompletePendingQuery``). A function in Python takes turns with that loop for the lock, and decoding shares the
-processor with it: a read took half as long again on two cores, an index of 10,000 files three times as long.
+processor with it: on two cores a read took half as many CPU seconds again.
 
 What it looks for is the way in. While functions run (:func:`counted`), a thread of ours pretends that a signal came (``_thread.interrupt_main``,
 which sends none), and the handler, called from that loop, waits until no function runs, or for :data:`_SLEEP_S`: then DuckDB looks for tasks once

@@ -18,6 +18,15 @@ from rasteret_sql.raster.crs import transform_geometries
 from rasteret_sql.raster.grid import Grid
 from rasteret_sql.raster.targets import pixel_scales
 
+COMMON_GRIDS = [
+    ("EPSG:32633", 25, (0, 0)),
+    ("EPSG:3857", 12, (None, None)),
+    ("EPSG:3857", 50, (1, 0)),
+    ("EPSG:4326", 0.0003, (0, 0)),
+    ("EPSG:3035", 9.5, (None, None)),
+]
+"""Targets of 10 m rasters in UTM 33: CRS, resolution, and the overview (of factors 2 and 4) that serves ``nearest`` and the other methods."""
+
 
 def warped(
     path: str,

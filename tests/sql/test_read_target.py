@@ -26,7 +26,7 @@ from rasterio.vrt import WarpedVRT
 import rasteret_sql
 from rasteret_sql.raster.crs import transform_geometries
 from tests.reader.oracle import SKY, blocks, fetch, rows, same, write_tif
-from tests.sql.grids import kernel, under, warped
+from tests.sql.grids import COMMON_GRIDS, kernel, under, warped
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -55,17 +55,7 @@ def expected_at(path: str, crs: str, grid: list[float], shape: tuple[int, int], 
     return warped(path, crs, grid, shape, resampling=how, scales=kernel(path, crs, grid[0], overview), overview=overview)
 
 
-@pytest.mark.parametrize(
-    ("crs", "resolution", "overviews"),
-    [
-        ("EPSG:32633", 25, (0, 0)),
-        ("EPSG:3857", 12, (None, None)),
-        ("EPSG:3857", 50, (1, 0)),
-        ("EPSG:4326", 0.0003, (0, 0)),
-        ("EPSG:3035", 9.5, (None, None)),
-        ("ESRI:54009", 44, (1, 1)),
-    ],
-)
+@pytest.mark.parametrize(("crs", "resolution", "overviews"), [*COMMON_GRIDS, ("ESRI:54009", 44, (1, 1))])
 def test_every_pixel_is_the_warpers(con, tmp_path: Path, crs: str, resolution: float, overviews: tuple[int | None, int | None]) -> None:
     """Same level (by ``nearest`` and by all other methods), same grid, same method: the same pixels."""
     path = write_tif(tmp_path / "a.tif", noise(), nodata=-1)

@@ -23,7 +23,7 @@ from rasteret_sql.raster.crs import transform_geometries
 from rasteret_sql.reader.engine import engine
 from tests.reader.oracle import SKY, rows, write_tif
 from tests.servers.ranged import RangeServer
-from tests.sql.grids import kernel, place_around, warped
+from tests.sql.grids import COMMON_GRIDS, kernel, place_around, warped
 from tests.sql.zones import LABELS, OURS_TO_THEIRS, close, exact, pixels_of, zones_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -137,16 +137,7 @@ def test_rules_of_pixels_hold_on_the_grid(con, scene: str, rule: str, how: str) 
             compare(row, exact(source, bounds, boxes, [OURS_TO_THEIRS[name] for name in STATS]), f"{grid} zone {row['no']}")
 
 
-@pytest.mark.parametrize(
-    ("crs", "resolution", "overviews"),
-    [
-        ("EPSG:32633", 25, (0, 0)),
-        ("EPSG:3857", 12, (None, None)),
-        ("EPSG:3857", 50, (1, 0)),
-        ("EPSG:4326", 0.0003, (0, 0)),
-        ("EPSG:3035", 9.5, (None, None)),
-    ],
-)
+@pytest.mark.parametrize(("crs", "resolution", "overviews"), COMMON_GRIDS)
 def test_one_grid_for_all_records(con, scene: str, crs: str, resolution: float, overviews: tuple[int | None, int | None]) -> None:
     """Zones that reach beyond the raster too: what is not in it has no value."""
     place, shape = place_around(scene, crs, resolution)
