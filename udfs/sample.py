@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.points import How, Located, PointReader
+from rasteret_sql.reader.points import How, Places, PlacesKey, PointReader
 from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult
 from rasteret_sql.reader.zones import Evaluate
 
@@ -67,10 +67,8 @@ def announce(
         return pa.array([], pa.uint8())
     visits = _visits(chosen, one_chunk(payload), one_chunk(nos))
     number, kinds = one_chunk(ticket)[0].as_py(), one_chunk(types)[0].as_py()
-    earlier = _LOCATED.take(number)
-    reader = _reader(ticket, kinds, chosen, chosen.query(statement_of(statement)), evaluate, earlier and earlier.projected_only())
-    located = reader.announce(visits)
-    _LOCATED.leave(number, located if earlier is None else located.projected_only())
+    places = _reader(ticket, kinds, chosen, chosen.query(statement_of(statement)), evaluate).announce(visits)
+    _ANNOUNCED.leave(number, places)
     return pa.array(np.zeros(len(visits), np.uint8))
 
 
@@ -95,9 +93,9 @@ def sample(
     visits = _visits(chosen, one_chunk(payload).take(here), one_chunk(nos).take(here))
     kinds = one_chunk(types)[0].as_py()
     with chosen.query(statement_of(statement)) as query:
-        located = _LOCATED.take(one_chunk(ticket)[0].as_py())
+        known = _ANNOUNCED.take(one_chunk(ticket)[0].as_py())
         check_budget(query)
-        results = _reader(ticket, kinds, chosen, query, evaluate, located).all(visits)
+        results = _reader(ticket, kinds, chosen, query, evaluate, known).all(visits)
     return lists(alive.astype(np.int64), _rows(results, [visit.bands for visit in visits], kinds, chosen, np.arange(len(results))))
 
 
@@ -126,35 +124,35 @@ def first_match(
 
 
 def _reader(
-    ticket: pa.Array, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate, located: Located | None = None
+    ticket: pa.Array, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate, known: Mapping[PlacesKey, Places] | None = None
 ) -> PointReader:
     points = POINTS.get(one_chunk(ticket)[0].as_py())
     mask = mask_of(options, types, evaluate)
     how = How(options.max_distance_pixels, options.neighbourhood, options.interpolation, mask, options.mask_only)
-    return PointReader(points, query, how, located)
+    return PointReader(points, query, how, known)
 
 
-class _Located:
+class _Announced:
     """What announcing has worked out, by the ticket of the points, until the reading that follows takes it; the last few."""
 
     MOST = 4
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left: OrderedDict[int, Located] = OrderedDict()
+        self._left: OrderedDict[int, Mapping[PlacesKey, Places]] = OrderedDict()
 
-    def leave(self, ticket: int, located: Located) -> None:
+    def leave(self, ticket: int, places: Mapping[PlacesKey, Places]) -> None:
         with self._lock:
-            self._left[ticket] = located
+            self._left[ticket] = places
             while len(self._left) > self.MOST:
                 self._left.popitem(last=False)
 
-    def take(self, ticket: int) -> Located | None:
+    def take(self, ticket: int) -> Mapping[PlacesKey, Places] | None:
         with self._lock:
             return self._left.pop(ticket, None)
 
 
-_LOCATED = _Located()
+_ANNOUNCED = _Announced()
 
 
 def _rows(

@@ -113,5 +113,5 @@ class Shelf(Generic[Held]):
 
 
 BOOK = RecordBook()
-POINTS: Shelf[Points] = Shelf("points", lambda points: points.x.nbytes + points.y.nbytes)
+POINTS: Shelf[Points] = Shelf("points", lambda points: points.nbytes)
 ZONES: Shelf[ZoneShapes] = Shelf("zones", lambda zones: zones.nbytes)

@@ -5,12 +5,11 @@ A *visit* is one record with the points that may lie in it. All visits of a call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from rasteret_sql.raster.crs import transform_points
 from rasteret_sql.raster.grid import Grid, sample_pixels
 from rasteret_sql.reader.around import Around, adopt, disc, square
 from rasteret_sql.reader.band import Band
@@ -18,7 +17,7 @@ from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Gathered, Ints, PixelSet, gather
 from rasteret_sql.reader.interpolate import SIDES, Kernel
-from rasteret_sql.reader.visits import NODATA, UNMATCHED, Floats, Points, Queue, Visit, VisitResult, in_order, nearest_in_time
+from rasteret_sql.reader.visits import NODATA, UNMATCHED, Points, Queue, Visit, VisitResult, in_order, nearest_in_time
 
 GridKey = tuple[str, Grid]
 PlacesKey = tuple[tuple[GridKey, ...], bytes]
@@ -57,39 +56,29 @@ class How:
     """So many bands, the last ones of each visit, are for the mask alone: they are no part of the result."""
 
 
-@dataclass(slots=True, eq=False)
-class Located:
-    """What was worked out of the points of a statement: their coordinates by CRS, and where visits have them."""
-
-    projected: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
-    places: dict[PlacesKey, _Places] = field(default_factory=dict)
-
-    def projected_only(self) -> Located:
-        return Located(self.projected)
-
-
 class PointReader:
     """Reads visits of one set of points; positions on each grid are worked out once, whatever the number of records on it."""
 
-    def __init__(self, points: Points, query: Query, how: How | None = None, located: Located | None = None) -> None:
+    def __init__(self, points: Points, query: Query, how: How | None = None, known: Mapping[PlacesKey, Places] | None = None) -> None:
+        """``known`` is what :meth:`announce` answered with."""
         self._points = points
         self._query = query
         self._how = how or How()
-        self._located = located or Located()
+        self._known = known or {}
         self._pixels: dict[GridKey, tuple[Ints, Ints, Bools]] = {}
 
     def all(self, visits: Sequence[Visit]) -> list[VisitResult]:
         """Every visit's values. Raises :class:`BudgetExceeded` before anything is fetched when the segments are over the query's limit."""
         return self._at_once(visits) if self._is_small(visits) else self._in_parts(visits, self._most_points)
 
-    def announce(self, visits: Sequence[Visit]) -> Located:
+    def announce(self, visits: Sequence[Visit]) -> Mapping[PlacesKey, Places]:
         """Write into the statement's ledger what reading all visits takes: their segments as :meth:`all` foresees them.
 
-        Answers with what the reading need not work out again, as far as it is small.
+        Answers with where visits have their points, as far as that is small, so that the reading need not work it out again.
         """
         stored: list[Stored] = []
         small, held = self._is_small(visits), 0
-        places = self._located.places
+        places: dict[PlacesKey, Places] = {}
         for visit in visits:
             grids, key = _grids(visit), _key(visit)
             if key not in places:
@@ -100,7 +89,7 @@ class PointReader:
                 places.clear()
                 held, small = 0, small and self._how.interpolation == "nearest"
         announce_read(stored, self._query)
-        return self._located if small else self._located.projected_only()
+        return places if small else {}
 
     def _is_small(self, visits: Sequence[Visit]) -> bool:
         """May all pixels around points be held at once?"""
@@ -216,7 +205,7 @@ class PointReader:
 
     def _plans(self, visits: Sequence[Visit]) -> list[_Plan]:
         """Plans of all visits; records on the same grids with the same points share their pixel sets, and the sorting these do."""
-        known, shared = self._located.places, dict[PlacesKey, _Places]()
+        known, shared = self._known, dict[PlacesKey, Places]()
         plans: list[_Plan] = []
         for visit in visits:
             grids, key = _grids(visit), _key(visit)
@@ -225,7 +214,7 @@ class PointReader:
             plans.append(self._plan(visit, shared[key]))
         return plans
 
-    def _plan(self, visit: Visit, places: _Places) -> _Plan:
+    def _plan(self, visit: Visit, places: Places) -> _Plan:
         return _Plan(visit.bands[: len(visit.bands) - self._how.mask_only], visit.bands, places)
 
     def _inside(self, grids: Sequence[GridKey], points: Ints) -> Ints:
@@ -236,47 +225,41 @@ class PointReader:
         within: Ints = points[inside]
         return within
 
-    def _places(self, grids: Sequence[GridKey], points: Ints) -> _Places:
-        places = _Places(points)
+    def _places(self, grids: Sequence[GridKey], points: Ints) -> Places:
+        places = Places(points)
         for crs, grid in grids:
             rows, cols, _ = self._locate(crs, grid)
             places.sets[crs, grid] = PixelSet(rows[points], cols[points])
         self._add_kernels(places)
         return places
 
-    def _places_among(self, grids: Sequence[GridKey], candidates: Ints, *, kernels: bool) -> _Places:
+    def _places_among(self, grids: Sequence[GridKey], candidates: Ints, *, kernels: bool) -> Places:
         """The same of some points alone, which may lie outside."""
         found = []
         inside = np.full(len(candidates), bool(grids))
         for crs, grid in grids:
-            x, y = self._project(crs)
+            x, y = self._points.in_crs(crs)
             rows, cols, within = sample_pixels(grid, x[candidates], y[candidates])
             found.append((rows, cols))
             inside &= within
-        places = _Places(candidates[inside])
+        places = Places(candidates[inside])
         for key, (rows, cols) in zip(grids, found, strict=True):
             places.sets[key] = PixelSet(rows[inside], cols[inside])
         if kernels:
             self._add_kernels(places)
         return places
 
-    def _add_kernels(self, places: _Places) -> None:
+    def _add_kernels(self, places: Places) -> None:
         for crs, grid in places.sets if self._how.interpolation != "nearest" else ():
-            x, y = self._project(crs)
+            x, y = self._points.in_crs(crs)
             at = grid.to_pixel(x[places.points], y[places.points])
             places.kernels[crs, grid] = Kernel.of(grid, *at, self._how.interpolation)
 
     def _locate(self, crs: str, grid: Grid) -> tuple[Ints, Ints, Bools]:
         """Pixel of every point of the call on one grid."""
         if (crs, grid) not in self._pixels:
-            self._pixels[crs, grid] = sample_pixels(grid, *self._project(crs))
+            self._pixels[crs, grid] = sample_pixels(grid, *self._points.in_crs(crs))
         return self._pixels[crs, grid]
-
-    def _project(self, crs: str) -> tuple[Floats, Floats]:
-        projected = self._located.projected
-        if crs not in projected:
-            projected[crs] = transform_points(self._points.x, self._points.y, self._points.crs, crs)
-        return projected[crs]
 
     # -- neighbours -------------------------------------------------------------------------------------------------------
 
@@ -344,7 +327,7 @@ def _apply(mask: Mask, results: Sequence[VisitResult], looked: Sequence[Looked])
 
 
 @dataclass(slots=True, eq=False)
-class _Places:
+class Places:
     """Points inside all of some grids, and their pixels on each; kernels where values are interpolated."""
 
     points: Ints
@@ -357,7 +340,7 @@ class _Plan:
     bands: tuple[Band | None, ...]
     """Bands of the result."""
     all_bands: tuple[Band | None, ...]
-    places: _Places
+    places: Places
 
     @property
     def points(self) -> Ints:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rasteret_sql.raster.crs import transform_points
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.gather import Bools, Ints
 
@@ -28,6 +29,17 @@ class Points:
     crs: str
     time: Ints | None = None
     """Microseconds since 1970 in UTC, NO_TIME where there is none; needed by ``nearest`` only."""
+    _elsewhere: dict[str, tuple[Floats, Floats]] = field(default_factory=dict, init=False, repr=False)
+
+    def in_crs(self, crs: str) -> tuple[Floats, Floats]:
+        """Coordinates in another CRS; worked out once, however many calls read these points."""
+        if crs not in self._elsewhere:
+            self._elsewhere[crs] = transform_points(self.x, self.y, self.crs, crs)
+        return self._elsewhere[crs]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(x.nbytes + y.nbytes for x, y in ((self.x, self.y), *list(self._elsewhere.values())))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,9 +54,9 @@ __gc AS (
   FROM (SELECT no, floor(g.lon / size)::BIGINT AS cx, floor(g.lat / size)::BIGINT AS cy FROM __g, __c WHERE g.lon IS NOT NULL) GROUP BY cx, cy
 ),
 __pairs AS (
-  SELECT f, k, record_id, datetime, list(no) AS nos
-  FROM (SELECT r.f, r.k, r.record_id, r.datetime, unnest(p.nos) AS no FROM __rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy)
-  GROUP BY f, k, record_id, datetime
+  SELECT r.f, r.k, r.record_id, r.datetime, flatten(list(p.nos)) AS nos
+  FROM __rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy
+  GROUP BY r.f, r.k, r.record_id, r.datetime
 )"""
 
 

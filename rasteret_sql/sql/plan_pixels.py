@@ -34,6 +34,9 @@ def plan_pixels(arguments: Arguments) -> str:
     coverage = "unnest(u.coverage) AS coverage" if fractional else "1.0::DOUBLE AS coverage"
     values = [f"v{i} AS {ident(band)}" for i, band in enumerate(bands)]
     return f"""
+SELECT src.*, record_id, datetime, {CENTRE.format("a", "b", "c")} AS x, {CENTRE.format("d", "e", "f")} AS y,
+  pixel_row AS row, pixel_col AS col, coverage, {listed(values)}
+FROM (
 {area_ctes(records, geometries, bands, options.on_error, polygons=fractional)},
 __t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_pixel_tickets({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
@@ -49,6 +52,4 @@ __x AS (
   SELECT src, record_id, datetime, u.a AS a, u.b AS b, u.c AS c, u.d AS d, u.e AS e, u.f AS f,
     unnest(u.row) AS pixel_row, unnest(u.col) AS pixel_col, {coverage}, {listed(spread)} FROM __b
 )
-SELECT src.*, record_id, datetime, {CENTRE.format("a", "b", "c")} AS x, {CENTRE.format("d", "e", "f")} AS y,
-  pixel_row AS row, pixel_col AS col, coverage, {listed(values)}
-FROM __x"""
+SELECT * FROM __x)"""

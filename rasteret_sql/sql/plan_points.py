@@ -54,7 +54,9 @@ class _Sample:
     def spread(self) -> str:
         """The columns of ``__s``, out of the function's result."""
         values = [f"unnest({kind.pick('u', i)}) AS v{i}" for i, kind in enumerate(self.values)]
-        return listed([*(f"unnest(u.{name}) AS {name}" for name in ("no", "status", "distance", "error")), *values, *self._windows])
+        distance = "unnest(u.distance)" if self.options.max_distance_pixels else "NULL::DOUBLE"
+        found = ["unnest(u.no) AS no", "unnest(u.status) AS status", f"{distance} AS distance", "unnest(u.error) AS error"]
+        return listed([*found, *values, *self._windows])
 
     @property
     def columns(self) -> list[str]:
@@ -102,23 +104,24 @@ def plan_sample(arguments: Arguments) -> str:
     held = _held(asked.when("src"))
     read = _sample_all(asked, held) if asked.options.match == "all" else _first_match(asked, held)
     points = f"__g AS MATERIALIZED ({geometries.points(asked.options.on_error)})"
-    ctes = f"\nWITH {pairing.relation_cte(asked.records)} {points},{records_cte(asked.records)},{read}"
+    ctes = f"WITH {pairing.relation_cte(asked.records)} {points},{records_cte(asked.records)},{read}"
     source = "__s"
     if asked.formulas.expressions:
         ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
         source = "__e"
+    place = "__g.src AS src, __g.g.lon AS lon, __g.g.lat AS lat, __g.g.error AS unplaced"
+    found = f"(\n{ctes}\nSELECT {place}, s.* FROM __g LEFT JOIN {source} AS s ON s.no = __g.no)"
     reasons = _reasons(asked)
-    joined = f"FROM __g LEFT JOIN {source} AS s ON s.no = __g.no"
-    at = {band: f"s.v{asked.bands.index(band)}" for band in asked.shown}
-    columns = [*at.items(), *((expression.name, f"s.e{i}") for i, expression in enumerate(asked.formulas.expressions))]
+    at = {band: f"v{asked.bands.index(band)}" for band in asked.shown}
+    columns = [*at.items(), *((expression.name, f"e{i}") for i, expression in enumerate(asked.formulas.expressions))]
     if asked.layout == "wide":
         names = [f"{value} AS {ident(name)}" for name, value in columns]
-        names += [f"s.w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
-        return f"{ctes}\nSELECT src.*, s.record_id, s.datetime, {listed(names)}, {reasons} {joined}"
+        names += [f"w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
+        return f"\nSELECT src.*, record_id, datetime, {listed(names)}, {reasons} FROM {found}"
     long = listed(f"{{'band': {text(name)}, 'value': {value}::DOUBLE}}" for name, value in columns)
-    return f"""{ctes}
+    return f"""
 SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, error, distance_pixels
-FROM (SELECT __g.src, s.record_id, s.datetime, unnest([{long}]) AS b, {reasons} {joined})"""
+FROM (SELECT src, record_id, datetime, unnest([{long}]) AS b, {reasons} FROM {found})"""
 
 
 def _asked(arguments: Arguments) -> _Sample:
@@ -180,23 +183,23 @@ def formula_reading(arguments: Arguments) -> tuple[Records, list[str], Formulas,
 
 def _reasons(asked: _Sample) -> str:
     """``status``, ``error`` and ``distance_pixels``: why there is no value where there is none."""
-    status = "s.status"
-    reasons = ["__g.g.error", "s.error"]
+    status = "status"
+    reasons = ["unplaced", "error"]
     for i, expression in enumerate(asked.formulas.expressions):
-        none = f"s.status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND s.e{i} IS NULL"
+        none = f"status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND e{i} IS NULL"
         status = f"if({none}, {NODATA}, {status})"
         reasons.append(f"if({none}, {text(f'the expression {expression.name} is NULL here')}, NULL)")
-    reasons.append("if(__g.g.lon IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
-    hint = f"coalesce({hints.no_degrees('__g.g.lon', '__g.g.lat')}, {hints.exchanged(asked.records, '__g.g.lon', '__g.g.lat')})"
-    reasons.append(f"if(s.no IS NULL, {hint}, NULL)")
-    met = "s.no"
-    if when := asked.when("__g.src"):
-        met = f"nullif(s.status, {UNMATCHED})"
+    reasons.append("if(lon IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
+    hint = f"coalesce({hints.no_degrees('lon', 'lat')}, {hints.exchanged(asked.records, 'lon', 'lat')})"
+    reasons.append(f"if(no IS NULL, {hint}, NULL)")
+    met = "no"
+    if when := asked.when("src"):
+        met = f"nullif(status, {UNMATCHED})"
         reasons.append(f"if({when} IS NULL, 'the time of the point is NULL or no time', NULL)")
         tolerance = "has a time" if asked.options.tolerance_us is None else "is within tolerance of the time of the point"
-        reasons.append(f"if(s.status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
-    distance = f"coalesce(s.distance, if(s.status = {OK}, 0, NULL))"
-    return f"{status_of(f'({status})', met)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
+        reasons.append(f"if(status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
+    distance = f"coalesce(distance, if(status = {OK}, 0, NULL))"
+    return f"{status_of('unplaced', f'({status})', met)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
 
 
 def _microseconds(value: str, cast: str = "CAST") -> str:

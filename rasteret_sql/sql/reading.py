@@ -68,5 +68,5 @@ def area_ctes(
     return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands), number)}"
 
 
-def status_of(status: str, met: str) -> str:
-    return f"CASE WHEN __g.g.error IS NOT NULL THEN 'error' WHEN {met} IS NULL THEN 'outside' ELSE {STATUS.format(status)} END"
+def status_of(error: str, status: str, met: str) -> str:
+    return f"CASE WHEN {error} IS NOT NULL THEN 'error' WHEN {met} IS NULL THEN 'outside' ELSE {STATUS.format(status)} END"
