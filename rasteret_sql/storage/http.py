@@ -18,6 +18,7 @@ from yarl import URL
 
 from rasteret_sql.errors import RasteretError, ReadError, WriteError
 from rasteret_sql.storage.answers import Asked, check_answer
+from rasteret_sql.storage.gathering import gathering
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.network import ConnectionDroppedError
 from rasteret_sql.storage.retry import RETRIED_STATUS, RetryPolicy, TransientError, UnsentError
@@ -254,11 +255,13 @@ def transient_reason(error: aiohttp.ClientError | TimeoutError, stall_s: float) 
 async def _read_body(response: ClientResponse, length: int, asked: Asked, transfer: Transfer) -> bytes:
     """Exactly ``length`` bytes. Chunks joined once: measured faster than filling a bytearray, and bounded unlike ``response.read()``."""
     chunks: list[bytes] = []
-    while chunk := await response.content.readany():
-        transfer.nbytes += len(chunk)
-        if transfer.nbytes > length:
-            raise asked.error(f"the server sent more than the {length:,} bytes it announced")
-        chunks.append(chunk)
+    with gathering(response) as gather:
+        while chunk := await response.content.readany():
+            transfer.nbytes += len(chunk)
+            if transfer.nbytes > length:
+                raise asked.error(f"the server sent more than the {length:,} bytes it announced")
+            chunks.append(chunk)
+            gather.arrived(len(chunk), length - transfer.nbytes)
     if transfer.nbytes != length:
         raise TransientError(f"the answer is cut short: {transfer.nbytes:,} of {length:,} bytes came")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
