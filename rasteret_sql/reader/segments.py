@@ -57,14 +57,6 @@ def request_groups(jobs: Sequence[SegmentJob]) -> list[list[int]]:
     return sorted(groups, key=min)
 
 
-def small_first(groups: Sequence[list[int]], jobs: Sequence[SegmentJob], among: int, count: int) -> list[list[int]]:
-    """The groups, but ``count`` small ones of the first ``among`` come first: so decoders begin when kilobytes are here, not megabytes. Pure."""
-    nbytes = [sum(jobs[position].length for position in group) for group in groups[:among]]
-    chosen = sorted(range(len(nbytes)), key=nbytes.__getitem__)[:count]
-    rest = set(range(len(groups))) - set(chosen)
-    return [groups[i] for i in (*chosen, *sorted(rest))]
-
-
 def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.RasteretError]:
     """Run all jobs; returns the error of each job (by position) that failed.
 
@@ -122,10 +114,9 @@ class _Run:
         self._turns = _Turns(query.engine.decode_threads + 1)
 
     async def all(self, loads: Sequence[int], waits: Sequence[tuple[int, Future[Pixels]]]) -> None:
-        jobs, at_once = [self.jobs[p] for p in loads], self.query.settings.max_concurrency
-        groups = small_first(request_groups(jobs), jobs, at_once, self.query.engine.decode_threads)
+        groups = request_groups([self.jobs[p] for p in loads])
         queue = deque([loads[i] for i in group] for group in groups)
-        workers = min(at_once, len(queue))
+        workers = min(self.query.settings.max_concurrency, len(queue))
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(workers):
