@@ -54,9 +54,9 @@ def gathering(response: ClientResponse) -> Iterator[Gather]:
 
 
 def _socket(response: ClientResponse) -> socket.socket | None:
-    """Linux alone heeds the option in its readiness calls."""
+    """Linux alone heeds the option in its readiness calls. A chunked answer may end early on a connection that stays: nobody would tell."""
     transport = None if response.connection is None else response.connection.transport
-    if transport is None or sys.platform != "linux":
+    if transport is None or response.content_length is None or sys.platform != "linux":
         return None
     found: socket.socket | None = transport.get_extra_info("socket")
     return found

@@ -146,6 +146,14 @@ def test_a_chunked_answer_is_fine(server, path, store):
     assert server.attempts(path) == 1
 
 
+def test_a_large_chunked_answer_that_ends_early_is_no_silence(store):
+    """Its end is no end of the connection: whoever waits for more bytes than come does not hear of it."""
+    with FaultyServer(bytes(4_000_000)) as server:
+        url = server.script("/large.tif", forever=Fault(body=bytes(1_900_000), chunked=True))
+        with pytest.raises(ReadError, match="cut short: 1,900,000 of 2,000,000 bytes"):
+            read(store, url, length=2_000_000)
+
+
 def test_an_unknown_total_is_fine(server, path, store):
     url = server.script(path, wrong_range("bytes 1000-50999/*"))
     assert read(store, url, expect=Identity(None, SIZE)) == WANTED
