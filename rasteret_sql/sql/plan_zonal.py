@@ -14,7 +14,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeric, parse_expression
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import STATUS, reading, records_cte, target_of
+from rasteret_sql.sql.reading import reading, records_cte, status_of, target_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
 from rasteret_sql.udfs.options import Options
 
@@ -95,7 +95,7 @@ WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(opti
 {pairing.area_pairs()},
 __h AS MATERIALIZED (SELECT __rasteret_hold_zones(list({{'no': no, 'wkb': g.wkb}}), any_value(crs)) AS ticket FROM __g),{read}
 SELECT src.*, {first}, z.datetime AS datetime, ([{listed(map(text, asked.outputs))}])[g.o + 1] AS band, {listed(_statistic_columns(statistics))},
-  CASE WHEN g.g.error IS NOT NULL THEN 'error' WHEN z.u IS NULL THEN 'outside' ELSE {STATUS.format("z.u.status")} END AS status,
+  {status_of("g.g.error", "z.u.status", "z.u")} AS status,
   coalesce(g.g.error, z.u.error, if(g.g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL), if(z.u IS NULL, {hint}, NULL)) AS error
 FROM (SELECT *, unnest(range({len(asked.outputs)})) AS o FROM __g) AS g LEFT JOIN __z AS z ON z.u."no" = g.no AND z.u.output = g.o"""
 

@@ -19,7 +19,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.sources import Geometries, Records, records_of, unknown_bands
 from rasteret_sql.udfs.options import Options
 
-STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' WHEN 4 THEN 'masked' END"
+_STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' WHEN 4 THEN 'masked' END"
 PIXELS = ("center", "all_touched", "window")
 MOST_UNITS = 1e10
 """The Earth is 4e7 metres around; beyond, numbers are no places on it, and lose the pixels' own places to rounding."""
@@ -69,4 +69,5 @@ def area_ctes(
 
 
 def status_of(error: str, status: str, met: str) -> str:
-    return f"CASE WHEN {error} IS NOT NULL THEN 'error' WHEN {met} IS NULL THEN 'outside' ELSE {STATUS.format(status)} END"
+    """The text of a status, out of the place's own error, the reader's number, and what is NULL where no record was met."""
+    return f"CASE WHEN {error} IS NOT NULL THEN 'error' WHEN {met} IS NULL THEN 'outside' ELSE {_STATUS.format(status)} END"
