@@ -1,7 +1,7 @@
 """Rows of a collection, as SQL hands them over, to bands the reader can use.
 
-SQL sends only what a read needs of a record, the *payload*: ``STRUCT(crs, b0 STRUCT(asset STRUCT(href, band_index?), meta <band metadata>), b1 …)``;
-of a large collection ``STRUCT(file, row)``, and the row groups that hold these rows are read here, no others.
+SQL sends only what a read needs of a record, the *payload*. Of a collection on disk that is ``STRUCT(file, row)``, and the row groups that hold
+these rows are read here, no others; of a user's relation ``STRUCT(crs, b0 STRUCT(asset STRUCT(href, band_index?), meta <band metadata>), b1 …)``.
 """
 
 from __future__ import annotations

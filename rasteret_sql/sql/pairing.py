@@ -6,8 +6,14 @@ costs seconds where this costs hundredths. A pair that shares several cells coun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from rasteret_sql.sql.catalogue import STATEMENT
+from rasteret_sql.sql.quote import listed
 from rasteret_sql.sql.sources import Records
+
+_RELATION = "__rasteret_rel"
 
 PAD = 0.001
 """Boxes are widened by this share of their size: curved edges may bulge out of the box of their corners; the exact test follows."""
@@ -82,16 +88,36 @@ __pairs AS (
 )"""
 
 
-def with_payload(records: Records, payload: str, number: str = STATEMENT) -> str:
-    """``__v``: pairs by record, joined with what the reader needs of the record and with what tells executions apart; sorted, so that one call gets
-    all.
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The records that geometries may meet, with what the reader needs of them."""
+
+    source: str
+    """``FROM`` item: ``d`` is a row of ``__pairs``, ``m`` has what was asked for more."""
+    payload: str
+
+
+def met(records: Records, bands: Sequence[str], more: str = "") -> Met:
+    """Of a collection on disk the reader looks up the rows itself, by file and row (``collection/rows.py``): band metadata is a hundred columns a
+    band, which DuckDB would carry through every step. Only a relation's rows are joined; a collection's where ``more`` of their columns is asked for.
     """
-    more = f"SELECT {records.file} AS f, {records.row} AS k, {payload} AS payload FROM {source_of(records)}"
+    columns = [f"{records.file} AS f", f"{records.row} AS k", *([more] if more else [])]
+    if records.collection is not None:
+        scan, payload = records.scan, "{'file': d.f, 'row': d.k}"
+    else:
+        scan, payload = _RELATION, "m.payload"
+        columns.append(f"{records.payload(bands)} AS payload")
+    joined = records.collection is None or more
+    return Met("__pairs AS d" + (f" JOIN (SELECT {listed(columns)} FROM {scan}) AS m ON m.f = d.f AND m.k = d.k" if joined else ""), payload)
+
+
+def with_payload(records: Records, bands: Sequence[str], number: str = STATEMENT) -> str:
+    """``__v``: pairs by record with what the reader needs of the record and with what tells executions apart; sorted, so that one call gets all."""
+    found = met(records, bands)
     return f"""
 __v AS (
-  SELECT p.*, m.payload, (SELECT any_value(crs) FROM __g) AS crs, (SELECT {number} FROM __g LIMIT 1) AS statement
-  FROM __pairs AS p JOIN ({more}) AS m ON m.f = p.f AND m.k = p.k
-  ORDER BY p.f, p.k
+  SELECT d.*, {found.payload} AS payload, (SELECT any_value(crs) FROM __g) AS crs, (SELECT {number} FROM __g LIMIT 1) AS statement
+  FROM {found.source} ORDER BY d.f, d.k
 )"""
 
 
@@ -103,11 +129,6 @@ results (1.2 million rows, 100 MB) and probe it with the points. Told that there
 """
 
 
-def source_of(records: Records) -> str:
-    """The scan once more for what only paired records need; a relation's rows are numbered once and kept."""
-    return records.scan if records.collection is not None else "__rasteret_rel"
-
-
 def relation_cte(records: Records) -> str:
     """``__rasteret_rel``: a user's relation, read once, so that its row numbers hold."""
-    return "" if records.collection is not None else f"__rasteret_rel AS MATERIALIZED (FROM {records.scan}),"
+    return "" if records.collection is not None else f"{_RELATION} AS MATERIALIZED (FROM {records.scan}),"

@@ -19,6 +19,8 @@ from rasteret_sql.udfs.options import Options
 
 MAX_NEIGHBOURHOOD = 50
 MAX_DISTANCE = 100
+_OWN = "__rasteret_"
+"""Our columns beside the user's: their columns stand side by side up to the last join, so that DuckDB drops those that nobody asks for."""
 _ZONED = r":[0-9.]+\s*([+-][0-9:]+|[A-Za-z].*)\s*$"
 """Text of a time with an offset or the name of a zone."""
 
@@ -109,19 +111,21 @@ def plan_sample(arguments: Arguments) -> str:
     if asked.formulas.expressions:
         ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
         source = "__e"
-    place = "__g.src AS src, __g.g.lon AS lon, __g.g.lat AS lat, __g.g.error AS unplaced"
-    found = f"(\n{ctes}\nSELECT {place}, s.* FROM __g LEFT JOIN {source} AS s ON s.no = __g.no)"
-    reasons = _reasons(asked)
-    at = {band: f"v{asked.bands.index(band)}" for band in asked.shown}
-    columns = [*at.items(), *((expression.name, f"e{i}") for i, expression in enumerate(asked.formulas.expressions))]
+    at = {band: f"s.v{asked.bands.index(band)}" for band in asked.shown}
+    columns = [*at.items(), *((expression.name, f"s.e{i}") for i, expression in enumerate(asked.formulas.expressions))]
     if asked.layout == "wide":
         names = [f"{value} AS {ident(name)}" for name, value in columns]
-        names += [f"w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
-        return f"\nSELECT src.*, record_id, datetime, {listed(names)}, {reasons} FROM {found}"
-    long = listed(f"{{'band': {text(name)}, 'value': {value}::DOUBLE}}" for name, value in columns)
+        names += [f"s.w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
+        values = listed(names)
+    else:
+        long = listed(f"{{'band': {text(name)}, 'value': {value}::DOUBLE}}" for name, value in columns)
+        values = f"unnest([{long}], recursive := true)"
+    own = {"no": "no", "lon": "g.lon", "lat": "g.lat", "unplaced": "g.error"} | ({"time": asked.when("src")} if asked.time else {})
+    place = listed(f"{value} AS {_OWN}{name}" for name, value in own.items())
     return f"""
-SELECT src.*, record_id, datetime, b.band AS band, b.value AS value, status, error, distance_pixels
-FROM (SELECT src, record_id, datetime, unnest([{long}]) AS b, {reasons} FROM {found})"""
+{ctes}
+SELECT p.* EXCLUDE ({listed(_OWN + name for name in own)}), s.record_id, s.datetime, {values}, {_reasons(asked)}
+FROM (SELECT {place}, src.* FROM __g) AS p LEFT JOIN {source} AS s ON s.no = p.{_OWN}no"""
 
 
 def _asked(arguments: Arguments) -> _Sample:
@@ -183,23 +187,24 @@ def formula_reading(arguments: Arguments) -> tuple[Records, list[str], Formulas,
 
 def _reasons(asked: _Sample) -> str:
     """``status``, ``error`` and ``distance_pixels``: why there is no value where there is none."""
-    status = "status"
-    reasons = ["unplaced", "error"]
+    unplaced, lon, lat, when = (f"p.{_OWN}{name}" for name in ("unplaced", "lon", "lat", "time"))
+    status = "s.status"
+    reasons = [unplaced, "s.error"]
     for i, expression in enumerate(asked.formulas.expressions):
-        none = f"status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND e{i} IS NULL"
+        none = f"s.status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND s.e{i} IS NULL"
         status = f"if({none}, {NODATA}, {status})"
         reasons.append(f"if({none}, {text(f'the expression {expression.name} is NULL here')}, NULL)")
-    reasons.append("if(lon IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
-    hint = f"coalesce({hints.no_degrees('lon', 'lat')}, {hints.exchanged(asked.records, 'lon', 'lat')})"
-    reasons.append(f"if(no IS NULL, {hint}, NULL)")
-    met = "no"
-    if when := asked.when("src"):
-        met = f"nullif(status, {UNMATCHED})"
+    reasons.append(f"if({lon} IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
+    hint = f"coalesce({hints.no_degrees(lon, lat)}, {hints.exchanged(asked.records, lon, lat)})"
+    reasons.append(f"if(s.no IS NULL, {hint}, NULL)")
+    met = "s.no"
+    if asked.time:
+        met = f"nullif(s.status, {UNMATCHED})"
         reasons.append(f"if({when} IS NULL, 'the time of the point is NULL or no time', NULL)")
         tolerance = "has a time" if asked.options.tolerance_us is None else "is within tolerance of the time of the point"
-        reasons.append(f"if(status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
-    distance = f"coalesce(distance, if(status = {OK}, 0, NULL))"
-    return f"{status_of('unplaced', f'({status})', met)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
+        reasons.append(f"if(s.status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
+    distance = f"coalesce(s.distance, if(s.status = {OK}, 0, NULL))"
+    return f"{status_of(unplaced, f'({status})', met)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
 
 
 def _microseconds(value: str, cast: str = "CAST") -> str:
@@ -224,7 +229,7 @@ def _sample_all(asked: _Sample, held: str) -> str:
     records, options = asked.records, asked.options
     pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
     ticket = "(SELECT ticket FROM __h), statement"
-    return f"""{pairing.point_pairs()},{pairing.with_payload(records, records.payload(options.bands))},
+    return f"""{pairing.point_pairs()},{pairing.with_payload(records, options.bands)},
 {held},
 __a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
 __p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
@@ -238,14 +243,14 @@ __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 def _first_match(asked: _Sample, held: str) -> str:
     """Needs all records of a point at once: one row for all, records newest first."""
     records = asked.records
-    payload = f"SELECT {records.file} AS f, {records.row} AS k, {records.payload(asked.options.bands)} AS payload FROM {pairing.source_of(records)}"
+    met = pairing.met(records, asked.options.bands)
     time = f", 'time': {_microseconds('datetime')}" if asked.options.match == "nearest" else ""
     join = "LEFT JOIN" if asked.options.match == "nearest" else "JOIN"
     return f"""{pairing.point_pairs()},
 {held},
 __recs AS MATERIALIZED (
-  SELECT d.*, m.payload, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
-  FROM __pairs AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
+  SELECT d.*, {met.payload} AS payload, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
+  FROM {met.source}
 ),
 __u AS (
   SELECT payloads[1] AS payload, unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (

@@ -114,7 +114,7 @@ def _per_record(records: Records, options: Options, types: list[BandType], *, pa
         weight = f"__rasteret_weigh({text(options.to_json())}, payload, nos, {ticket})"
         pace = f"\n__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {weight})) AS live FROM __a),"
         rows, live = "__p", ("if(live IS NULL, NULL, payload)", "if(live IS NULL, NULL, nos)")
-    return f"""{pairing.with_payload(records, records.payload(options.bands))},
+    return f"""{pairing.with_payload(records, options.bands)},
 __a AS (
   SELECT *, __rasteret_zonal_announce({text(options.to_json())}, payload, nos, {ticket}, statement) AS announced FROM __v ORDER BY announced, f, k
 ),{pace}
@@ -124,9 +124,7 @@ __z AS (SELECT record_id, datetime, unnest(__rasteret_zonal({call}, {live[0]}, {
 def _per_period(records: Records, options: Options, types: list[BandType], per: str, *, solar: bool) -> str:
     """All records at once, in the order of time: zones are merged over the records of each period."""
     lon = "if(bbox.xmin > bbox.xmax, (bbox.xmin + bbox.xmax + 360) / 2, (bbox.xmin + bbox.xmax) / 2)"
-    payload = (
-        f"SELECT {records.file} AS f, {records.row} AS k, {records.payload(options.bands)} AS payload, {lon} AS lon FROM {pairing.source_of(records)}"
-    )
+    met = pairing.met(records, options.bands, f"{lon} AS lon" if solar else "")
     when = "d.datetime + to_seconds((m.lon * 240)::BIGINT)" if solar else "d.datetime"  # the sun moves a degree in 240 s
     start = "NULL::TIMESTAMP" if per == "all" else f"date_trunc({text(per)}, {when})::TIMESTAMP"
     label = "'all'" if per == "all" else f"strftime(start, {text(PERIODS[per])})"
@@ -134,9 +132,9 @@ def _per_period(records: Records, options: Options, types: list[BandType], per: 
     return f"""
 __recs AS MATERIALIZED (
   SELECT *, (dense_rank() OVER (ORDER BY start NULLS LAST) - 1)::INTEGER AS grp FROM (
-    SELECT d.record_id, d.datetime, d.nos, m.payload, {start} AS start,
+    SELECT d.record_id, d.datetime, d.nos, {met.payload} AS payload, {start} AS start,
       (row_number() OVER (ORDER BY d.datetime NULLS FIRST, d.record_id, d.f, d.k) - 1)::INTEGER AS source
-    FROM __pairs AS d JOIN ({payload}) AS m ON m.f = d.f AND m.k = d.k
+    FROM {met.source}
   )
 ),
 __groups AS MATERIALIZED (SELECT grp, {label} AS period, {since} AS datetime FROM __recs GROUP BY grp, start),

@@ -65,7 +65,7 @@ def area_ctes(
 ) -> str:
     """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload; see ``Geometries.areas``."""
     head = f"WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
-    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, records.payload(bands), number)}"
+    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, bands, number)}"
 
 
 def status_of(error: str, status: str, met: str) -> str:

@@ -35,8 +35,6 @@ from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_
 
 ROW = "__rasteret_src"
 """Alias of the user's table: the row as a struct, unless a column has that name."""
-LARGE_BYTES = 4 << 20
-"""Of a collection's Parquet files: below, DuckDB reads what it needs of them faster than a lookup would."""
 PARQUET_ENDINGS = (".parquet", ".geoparquet", ".parq")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """What starts like one names no relation (one of such a name goes in double quotes within the single ones)."""
@@ -66,15 +64,8 @@ class Records:
     def materialized(self) -> str:
         return "NOT MATERIALIZED" if self.collection is not None else "MATERIALIZED"
 
-    @property
-    def large(self) -> bool:
-        """Is the index so long, or so far away, that records are looked up rather than scanned?"""
-        return self.collection is not None and (self.collection.remote or self.collection.bytes >= LARGE_BYTES)
-
     def payload(self, bands: Sequence[str]) -> str:
-        """What a reader needs of a record, as one struct (see ``collection/rows.py``)."""
-        if self.large:
-            return f"{{'file': {self.file}, 'row': {self.row}}}"
+        """What a reader needs of a record of a relation, as one struct (see ``collection/rows.py``)."""
         parts = [f"'b{i}': {{'asset': assets.{ident(band)}, 'meta': {ident(metadata_column(band))}}}" for i, band in enumerate(bands)]
         return "{'crs': crs, " + listed(parts) + "}"
 
@@ -340,13 +331,15 @@ def _bare_folder() -> tempfile.TemporaryDirectory[str]:
 
 @dataclass(frozen=True, slots=True)
 class Geometries:
-    """A table with geometries, as the two CTE columns every plan starts from: ``src`` (the row), ``no`` (its number) and ``g`` (the geometry)."""
+    """A table with geometries, as the CTE columns every plan starts from: ``src`` (the row), ``no`` (its number), ``crs`` and ``g`` (the geometry)."""
 
     rows: str
-    column: str
+    place: str
+    """The geometry, or both coordinates, out of a row."""
     crs: str
-    x: str | None
-    y: str | None
+    """Out of ``place``."""
+    is_pair: bool
+    """Do two columns give the coordinates?"""
 
     @classmethod
     def of(cls, arguments: Arguments, name: str) -> Geometries:
@@ -357,33 +350,29 @@ class Geometries:
         if asked_crs is not None:
             check_crs(asked_crs)
         asked = arguments.name("geometry")
-        column = f"struct_extract({ROW}, __rasteret_geometry_column(typeof({ROW}), {'NULL' if asked is None else text(asked)}))"
-        kind = "'DOUBLE'" if x is not None else f"typeof({column})"
+        if x is not None and y is not None:
+            kind = "'DOUBLE'"
+            place = f"{{'x': struct_extract({ROW}, {text(x)})::DOUBLE, 'y': struct_extract({ROW}, {text(y)})::DOUBLE}}"
+        else:
+            kind = "typeof(place)"
+            place = f"struct_extract({ROW}, __rasteret_geometry_column(typeof({ROW}), {'NULL' if asked is None else text(asked)}))"
         crs = f"__rasteret_geometry_crs({kind}, {'NULL' if asked_crs is None else text(asked_crs)})"
-        return cls(table_scan(arguments.required(name)), column, crs, x, y)
+        return cls(table_scan(arguments.required(name)), place, crs, x is not None)
 
     def points(self, on_error: str) -> str:
         """CTE body whose ``g`` is ``STRUCT(x, y, lon, lat, error)``."""
-        if self.x is not None and self.y is not None:
-            located = (
-                f"__rasteret_coordinates(struct_extract({ROW}, {text(self.x)})::DOUBLE, struct_extract({ROW}, {text(self.y)})::DOUBLE, {self.crs})"
-            )
-        else:
-            located = f"__rasteret_points({self.column}, {self.crs}, {text(on_error)})"
-        return self._numbered(located)
+        return self._numbered("__rasteret_coordinates(place.x, place.y, crs)" if self.is_pair else f"__rasteret_points(place, crs, {text(on_error)})")
 
     def areas(self, on_error: str, *, polygons: bool = False) -> str:
         """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``; ``polygons`` refuses what has no area."""
         function = "__rasteret_polygons" if polygons else "__rasteret_geometries"
-        if self.x is not None and self.y is not None:
-            point = f"'POINT (' || struct_extract({ROW}, {text(self.x)})::DOUBLE || ' ' || struct_extract({ROW}, {text(self.y)})::DOUBLE || ')'"
-            return self._numbered(f"{function}({point}, {self.crs}, {text(on_error)})")
-        return self._numbered(f"{function}({self.column}, {self.crs}, {text(on_error)})")
+        place = "'POINT (' || place.x || ' ' || place.y || ')'" if self.is_pair else "place"
+        return self._numbered(f"{function}({place}, crs, {text(on_error)})")
 
     def _numbered(self, located: str) -> str:
-        return (
-            f"SELECT {ROW} AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.crs} AS crs, unnest([{located}]) AS g FROM {self.rows} AS {ROW}"
-        )
+        """Each step names what the next one uses: DuckDB folds a function of ours wherever it is written, a millisecond each time."""
+        rows = f"SELECT {ROW} AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.place} AS place FROM {self.rows} AS {ROW}"
+        return f"SELECT src, no, crs, unnest([{located}]) AS g FROM (SELECT *, {self.crs} AS crs FROM ({rows}))"
 
 
 def table_scan(source: Any) -> str:

@@ -14,7 +14,6 @@ import pytest
 
 from rasteret_sql.collection import rows as payloads
 from rasteret_sql.collection.keys import hilbert
-from rasteret_sql.sql import sources
 from tests.collection.asking import one, rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -90,10 +89,12 @@ def nothing_was_looked_up(monkeypatch):
     monkeypatch.setattr(payloads, "_LATELY", payloads._Lately())
 
 
-SAMPLE = "SELECT no, record_id, datetime, B1, status FROM rasteret_sample(big, places, x := 'lon', y := 'lat'{}) ORDER BY ALL"
+SCANNED = "WITH scanned AS (FROM rasteret_collection(big)) "
+"""A relation's records are DuckDB's to read: nothing of them is looked up."""
+SAMPLE = "SELECT no, record_id, datetime, B1, status FROM rasteret_sample({}, places, bands := ['B1'], x := 'lon', y := 'lat'{}) ORDER BY ALL"
 
 
-@pytest.mark.parametrize("more", ["", ", match := 'latest'", ", bands := ['B1'], scaled := true"])
+@pytest.mark.parametrize("more", ["", ", match := 'latest'", ", scaled := true"])
 def test_samples_look_records_up(there, monkeypatch, more):
     """Row groups of the paired records alone are read, and the answers are those of a whole scan."""
     there.execute(
@@ -104,13 +105,12 @@ def test_samples_look_records_up(there, monkeypatch, more):
     monkeypatch.setattr(
         payloads.pq.ParquetFile, "read_row_groups", lambda self, groups, **options: read.extend(groups) or original(self, groups, **options)
     )
-    found = rows(there, SAMPLE.format(more))
+    found = rows(there, SAMPLE.format("big", more))
     assert read
     met = {row["record_id"] for row in found} - {None}
     assert len(met) > 20
     read.clear()
-    monkeypatch.setattr(sources, "LARGE_BYTES", 1 << 60)
-    assert rows(there, SAMPLE.format(more)) == found
+    assert rows(there, SCANNED + SAMPLE.format("scanned", more)) == found
     assert not read, "scanned by DuckDB"
 
 
@@ -144,11 +144,10 @@ def test_what_is_announced_and_read_is_looked_up_once():
     assert lately.find("two", numbers) == table
 
 
-def test_reads_look_records_up_too(there, monkeypatch):
-    statement = "WITH here AS (SELECT 'POLYGON((10 50, 10.2 50, 10.2 50.2, 10 50.2, 10 50))' AS geom) SELECT record_id, height, B1 FROM rasteret_read(big, here) ORDER BY ALL"
-    found = rows(there, statement)
-    monkeypatch.setattr(sources, "LARGE_BYTES", 1 << 60)
-    assert rows(there, statement) == found
+def test_reads_look_records_up_too(there):
+    here = "here AS (SELECT 'POLYGON((10 50, 10.2 50, 10.2 50.2, 10 50.2, 10 50))' AS geom)"
+    statement = "SELECT record_id, height, B1 FROM rasteret_read({}, here, bands := ['B1']) ORDER BY ALL"
+    assert rows(there, f"WITH {here} {statement.format('big')}") == rows(there, f"{SCANNED}, {here} {statement.format('scanned')}")
 
 
 def test_hilbert_curve():

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import duckdb
 import pytest
 
-from rasteret_sql.sql import sources
 from tests.hostile.texts import doubled, named, texts
 from tests.hostile.world import World, make_world
 from tests.servers.ranged import RangeServer
@@ -147,18 +146,18 @@ def test_geometry_and_time_columns(world: World) -> None:
         world.rows("DROP TABLE carrier")
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["scanned", "looked up"])
-def test_bands(world: World, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
-    """Two bands of such names, in both ways of reading an index; exported, and in expressions."""
+def test_bands(world: World) -> None:
+    """Two bands of such names, in both ways of reading an index (looked up, and as a relation); exported, and in expressions."""
     expected = answers(world, "c")
-    if large:
-        monkeypatch.setattr(sources, "LARGE_BYTES", 0)
     for name in names("bands"):
         other = f"{name}."
         both = f"[{doubled(name)}, {doubled(other)}]"
         mapped = f"MAP {{{doubled(name)}: 0, {doubled(other)}: 1}}"
         world.rows(f"FROM rasteret_build_from_table(files, name := 'built', href_column := 'href', band_index_map := {mapped})")
         assert answers(world, "built", bands=both) == expected, name
+        world.rows("CREATE OR REPLACE TABLE scanned AS FROM rasteret_collection(built)")
+        assert answers(world, "scanned", bands=both) == expected, name
+        world.rows("DROP TABLE scanned")
         summed = f"expressions := {{'sum': {doubled(f'{named(name)} + {named(other)}')}}}"
         found = world.rows(f"SELECT \"sum\" = red_there + nir_there FROM rasteret_sample(built, points, {summed}, x := 'lon', y := 'lat')")
         assert found == [(True,)], name
