@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,17 @@ from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.band import Band
 from rasteret_sql.storage.hrefs import barred_href
 
+Bands = tuple[Band | None, ...]
 
-def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews: bool = False) -> list[tuple[Band | None, ...]]:
+
+def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews: bool = False) -> list[Bands]:
     """The asked bands of each record, with their overviews if asked for; None where the record has no such asset."""
     if "file" in {payload.type.field(i).name for i in range(payload.type.num_fields)}:
-        payload = _looked_up(payload.field("file"), payload.field("row"), names)
+        return _looked_up(payload.field("file"), payload.field("row"), _Wanted(tuple(names), overviews))
+    return _parsed(payload, names, overviews=overviews)
+
+
+def _parsed(payload: pa.StructArray, names: Sequence[str], *, overviews: bool) -> list[Bands]:
     crs = payload.field("crs").to_pylist()
     columns = []
     for index, name in enumerate(names):
@@ -38,7 +45,7 @@ def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews
         reader = MetadataReader(name, parts.field("meta"), overviews=overviews)
         hrefs, samples = _assets(parts.field("asset"))
         columns.append([reader.band(row, hrefs[row], samples[row], crs[row]) for row in range(len(payload))])
-    bands: list[tuple[Band | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * len(payload)
+    bands: list[Bands] = list(zip(*columns, strict=True)) if columns else [()] * len(payload)
     for band in (band for row in bands for band in row):
         if band is not None and not band.crs:
             raise InvalidArgument(f"{band.href} names no CRS and the record's crs is empty; give it with crs := 'EPSG:…'")
@@ -53,18 +60,25 @@ def _assets(asset: pa.StructArray) -> tuple[list[str | None], list[int | None]]:
     return [href if present else None for href, present in zip(hrefs, here, strict=True)], samples
 
 
-def _looked_up(files: pa.Array, rows: pa.Array, names: Sequence[str]) -> pa.StructArray:
-    """The payload of rows in Parquet files: row groups are found by their counts, and read where they hold one of the rows."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked of every row that is looked up."""
+
+    names: tuple[str, ...]
+    overviews: bool
+
+
+def _looked_up(files: pa.Array, rows: pa.Array, wanted: _Wanted) -> list[Bands]:
+    """Of rows in Parquet files: row groups are found by their counts, and read where they hold one of the rows."""
     numbers = rows.to_numpy(zero_copy_only=False).astype(np.int64)
     encoded = files.dictionary_encode()
-    parts, order = [], []
+    places = encoded.indices.to_numpy(zero_copy_only=False)
+    found: list[Bands] = [()] * len(numbers)
     for index, file in enumerate(encoded.dictionary.to_pylist()):
-        mine = np.flatnonzero(encoded.indices.to_numpy(zero_copy_only=False) == index)
-        parts.append(_rows_of(file, numbers[mine], names))
-        order.append(mine)
-    back = np.empty(len(numbers), np.int64)
-    back[np.concatenate([*order, np.empty(0, np.int64)])] = np.arange(len(numbers))
-    return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.array([], pa.struct([("crs", pa.string())]))
+        mine = np.flatnonzero(places == index)
+        for place, bands in zip(mine.tolist(), _rows_of(file, numbers[mine], wanted), strict=True):
+            found[place] = bands
+    return found
 
 
 class _Lately:
@@ -74,38 +88,43 @@ class _Lately:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: deque[tuple[Hashable, npt.NDArray[np.int64], pa.StructArray]] = deque()
+        self._found: deque[tuple[Hashable, npt.NDArray[np.int64], Sequence[Bands], int]] = deque()
         self._nbytes = 0
 
-    def find(self, source: Hashable, rows: npt.NDArray[np.int64]) -> pa.StructArray | None:
+    def find(self, source: Hashable, rows: npt.NDArray[np.int64]) -> Sequence[Bands] | None:
         """These rows of a source, if all of them were looked up at once."""
         with self._lock:
-            entries = [(numbers, found) for known, numbers, found in self._found if known == source]
+            entries = [(numbers, found) for known, numbers, found, _ in self._found if known == source]
         for numbers, found in entries:
+            if np.array_equal(numbers, rows):
+                return found
             order = np.argsort(numbers, kind="stable")
             place = order[np.minimum(np.searchsorted(numbers, rows, sorter=order), len(numbers) - 1)]
             if np.array_equal(numbers[place], rows):
-                return found.take(pa.array(place))
+                return [found[i] for i in place.tolist()]
         return None
 
-    def keep(self, source: Hashable, rows: npt.NDArray[np.int64], found: pa.StructArray) -> None:
+    def keep(self, source: Hashable, rows: npt.NDArray[np.int64], found: Sequence[Bands], nbytes: int) -> None:
         with self._lock:
-            self._found.append((source, rows, found))
-            self._nbytes += found.nbytes
+            self._found.append((source, rows, found, nbytes))
+            self._nbytes += nbytes
             while self._nbytes > self.KEEP_BYTES:
-                self._nbytes -= self._found.popleft()[2].nbytes
+                self._nbytes -= self._found.popleft()[3]
 
 
 _LATELY = _Lately()
+_BAND_BYTES = 1500
+"""About what a band takes beside its tile table."""
 
 
-def _rows_of(file: str, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa.StructArray:
+def _rows_of(file: str, rows: npt.NDArray[np.int64], wanted: _Wanted) -> Sequence[Bands]:
     stamp = 0 if is_remote_file(file) else Path(file).stat().st_mtime_ns
-    source = (file, stamp, tuple(names))
+    source = (file, stamp, wanted)
     found = _LATELY.find(source, rows)
     if found is None:
-        found = _read_rows(file, stamp, rows, names)
-        _LATELY.keep(source, rows, found)
+        payload = _read_rows(file, stamp, rows, wanted.names)
+        found = _parsed(payload, wanted.names, overviews=wanted.overviews)
+        _LATELY.keep(source, rows, found, payload.nbytes + _BAND_BYTES * len(rows) * len(wanted.names))
     return found
 
 
@@ -122,7 +141,10 @@ def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], names: Sequen
         source.load(*_chunks(metadata, used.tolist(), columns))
     table = parquet.read_row_groups(used.tolist(), columns=columns)
     ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
-    table = table.take(pa.array(ahead[place] + rows - starts[groups])).combine_chunks()
+    wanted = ahead[place] + rows - starts[groups]
+    if not np.array_equal(wanted, np.arange(len(table))):  # taking rows costs as much as reading them: a hundred columns a band
+        table = table.take(pa.array(wanted))
+    table = table.combine_chunks()
     assets = table["assets"].combine_chunks()
     fields: dict[str, pa.Array] = {"crs": table["crs"].combine_chunks()}
     for index, name in enumerate(names):

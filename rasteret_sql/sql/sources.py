@@ -331,7 +331,7 @@ def _bare_folder() -> tempfile.TemporaryDirectory[str]:
 
 @dataclass(frozen=True, slots=True)
 class Geometries:
-    """A table with geometries, as the CTE columns every plan starts from: ``src`` (the row), ``no`` (its number), ``crs`` and ``g`` (the geometry)."""
+    """A table with geometries, as the columns every plan starts from: ``src`` (the row), ``no`` (its number), ``crs`` and ``g`` (the geometry)."""
 
     rows: str
     place: str
