@@ -21,10 +21,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks.serving import serving
 
 HERE = Path(__file__).parent
 PIXEL_CONTENDERS = ("ours", "ours-reader", "rasterio", "rasterio-pool", "rasterio-naive", "rasteret", "async-geotiff", "odc-stac")
@@ -138,20 +139,6 @@ class Bench:
         return None
 
 
-@contextmanager
-def serving(args: argparse.Namespace):
-    """The URL of a server for the archive, in a process that ends with the block."""
-    rates = ["--latency-ms", str(args.latency_ms), "--rate-mb", str(args.rate_mb)]
-    environ = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    command = [sys.executable, "-m", "benchmarks.server", str(args.archive), *rates]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
-
-
 def run_all(args: argparse.Namespace) -> dict[str, Any]:
     cases = [
         Case(contender, workload, order, source)
@@ -161,7 +148,10 @@ def run_all(args: argparse.Namespace) -> dict[str, Any]:
         for contender in args.contenders
         if (contender, workload) not in UNSUPPORTED and contender in (ZONAL_CONTENDERS if workload in ZONAL else PIXEL_CONTENDERS)
     ]
-    with serving(args) as url, tempfile.TemporaryDirectory(prefix="benchmark-") as work:
+    with (
+        serving("server", args.archive, "--latency-ms", args.latency_ms, "--rate-mb", args.rate_mb) as url,
+        tempfile.TemporaryDirectory(prefix="benchmark-") as work,
+    ):
         bench = Bench(args, url, Path(work))
         truths = {case.key: bench.truth(case.workload, case.order) for case in {case.key: case for case in cases}.values()}
         for case in cases:

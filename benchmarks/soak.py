@@ -19,7 +19,6 @@ import json
 import math
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import threading
@@ -37,6 +36,7 @@ import numpy as np
 
 import rasteret_sql
 from benchmarks.failing import KINDS
+from benchmarks.serving import serving
 from benchmarks.soak_queries import Counts, Questions
 from benchmarks.soak_world import BANDS, World, make_world
 
@@ -239,24 +239,12 @@ class Soak:
         return watch
 
 
-@contextmanager
-def serving(folder: Path, rate: float, seed: int, without: list[str]) -> Iterator[str]:
-    environ = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    command = [sys.executable, "-m", "benchmarks.failing", str(folder), "--rate", str(rate), "--seed", str(seed), "--without", *without]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
-
-
 def soak(minutes: float, rate: float, seed: int, without: list[str]) -> dict[str, Any]:
     """One run; the summary, with the series."""
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         world = make_world(folder, seed)
-        with serving(folder, rate, seed, without) as url:
+        with serving("failing", folder, "--rate", rate, "--seed", seed, "--without", *without) as url:
             run = Soak(folder, url, world, seed, minutes)
             watch = run.run()
             with urlopen(f"{url}/__stats__", timeout=10) as answer:
