@@ -142,7 +142,7 @@ def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], names: Sequen
     table = parquet.read_row_groups(used.tolist(), columns=columns)
     ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
     wanted = ahead[place] + rows - starts[groups]
-    if not np.array_equal(wanted, np.arange(len(table))):  # taking rows costs as much as reading them: a hundred columns a band
+    if not np.array_equal(wanted, np.arange(len(table))):  # taking rows costs as much as reading them: sixty columns a band
         table = table.take(pa.array(wanted))
     table = table.combine_chunks()
     assets = table["assets"].combine_chunks()

@@ -94,29 +94,34 @@ class Met:
 
     source: str
     """``FROM`` item: ``d`` is a row of ``__pairs``, ``m`` has what was asked for more."""
-    payload: str
+    columns: str
+    """The payload; of a relation its examples too."""
 
 
-def met(records: Records, bands: Sequence[str], more: str = "") -> Met:
-    """Of a collection on disk the reader looks up the rows itself, by file and row (``collection/rows.py``): band metadata is a hundred columns a
+def met(records: Records, more: str = "") -> Met:
+    """Of a collection on disk the reader looks up the rows itself, by file and row (``collection/rows.py``): band metadata is some sixty columns a
     band, which DuckDB would carry through every step. Only a relation's rows are joined; a collection's where ``more`` of their columns is asked for.
     """
-    columns = [f"{records.file} AS f", f"{records.row} AS k", *([more] if more else [])]
+    key = [f"{records.file} AS f", f"{records.row} AS k"]
     if records.collection is not None:
-        scan, payload = records.scan, "{'file': d.f, 'row': d.k}"
-    else:
-        scan, payload = _RELATION, "m.payload"
-        columns.append(f"{records.payload(bands)} AS payload")
-    joined = records.collection is None or more
-    return Met("__pairs AS d" + (f" JOIN (SELECT {listed(columns)} FROM {scan}) AS m ON m.f = d.f AND m.k = d.k" if joined else ""), payload)
+        more_of = f" JOIN (SELECT {listed([*key, more])} FROM {records.scan}) AS m ON m.f = d.f AND m.k = d.k" if more else ""
+        return Met(f"__pairs AS d{more_of}", "{'file': d.f, 'row': d.k} AS payload")
+    columns = listed([*key, "payload", "examples", *([more] if more else [])])
+    source = f"__pairs AS d JOIN (SELECT {columns} FROM {_RELATION}) AS m ON m.f = d.f AND m.k = d.k"
+    return Met(source, "m.payload AS payload, m.examples AS examples")
 
 
-def with_payload(records: Records, bands: Sequence[str], number: str = STATEMENT) -> str:
+def any_examples(records: Records) -> str:
+    """The examples of a group of records."""
+    return "" if records.collection is not None else "any_value(examples) AS examples, "
+
+
+def with_payload(records: Records, number: str = STATEMENT) -> str:
     """``__v``: pairs by record with what the reader needs of the record and with what tells executions apart; sorted, so that one call gets all."""
-    found = met(records, bands)
+    found = met(records)
     return f"""
 __v AS (
-  SELECT d.*, {found.payload} AS payload, (SELECT any_value(crs) FROM __g) AS crs, (SELECT {number} FROM __g LIMIT 1) AS statement
+  SELECT d.*, {found.columns}, (SELECT any_value(crs) FROM __g) AS crs, (SELECT {number} FROM __g LIMIT 1) AS statement
   FROM {found.source} ORDER BY d.f, d.k
 )"""
 
@@ -129,6 +134,9 @@ results (1.2 million rows, 100 MB) and probe it with the points. Told that there
 """
 
 
-def relation_cte(records: Records) -> str:
-    """``__rasteret_rel``: a user's relation, read once, so that its row numbers hold."""
-    return "" if records.collection is not None else f"{_RELATION} AS MATERIALIZED (FROM {records.scan}),"
+def relation_cte(records: Records, bands: Sequence[str]) -> str:
+    """``__rasteret_rel``: of a user's relation what reads need, read once, so that its row numbers hold."""
+    if records.collection is not None:
+        return ""
+    columns = listed(["id", "datetime", "bbox", records.row, f"{records.payload(bands)} AS payload", f"{records.examples(bands)} AS examples"])
+    return f"{_RELATION} AS MATERIALIZED (SELECT {columns} FROM {records.scan}),"

@@ -18,18 +18,17 @@ def plan_read(arguments: Arguments) -> str:
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())
     pixels = [f"{kind.pick('u', i)} AS {ident(band)}" for i, (band, kind) in enumerate(zip(bands, types, strict=True))]
-    examples = "payload, " if records.collection is None else ""
     hint = hints.exchanged(records, "(g.xmin + g.xmax) / 2", "(g.ymin + g.ymax) / 2")
     return f"""
 {area_ctes(records, geometries, bands, options.on_error)},
-__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
+__t AS (SELECT record_id, datetime, {records.carried()} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
-  SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
+  SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {records.carried("t.")} t.t
   FROM __g AS g LEFT JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq NULLS LAST
 ),
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (
-  SELECT src, g, record_id, datetime, {examples} t.no AS met,
+  SELECT src, g, record_id, datetime, {records.carried()} t.no AS met,
     unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p
 )
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},

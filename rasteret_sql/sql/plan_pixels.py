@@ -29,7 +29,6 @@ def plan_pixels(arguments: Arguments) -> str:
     types = double_types(bands) if options.scaled else records.types(bands, "value")
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())
-    examples = "payload, " if records.collection is None else ""
     spread = [f"unnest({kind.pick('u', i)}) AS v{i}" for i, kind in enumerate(types)]
     coverage = "unnest(u.coverage) AS coverage" if fractional else "1.0::DOUBLE AS coverage"
     values = [f"v{i} AS {ident(band)}" for i, band in enumerate(bands)]
@@ -38,14 +37,14 @@ SELECT src.*, record_id, datetime, {CENTRE.format("a", "b", "c")} AS x, {CENTRE.
   pixel_row AS row, pixel_col AS col, coverage, {listed(values)}
 FROM (
 {area_ctes(records, geometries, bands, options.on_error, polygons=fractional)},
-__t AS (SELECT record_id, datetime, {examples} unnest(__rasteret_pixel_tickets({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
+__t AS (SELECT record_id, datetime, {records.carried()} unnest(__rasteret_pixel_tickets({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
-  SELECT g.src, g.g.wkb AS wkb, g.crs, t.record_id, t.datetime, {"t.payload, " if examples else ""} t.t
+  SELECT g.src, g.g.wkb AS wkb, g.crs, t.record_id, t.datetime, {records.carried("t.")} t.t
   FROM __g AS g JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq
 ),
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (
-  SELECT src, record_id, datetime, {examples}
+  SELECT src, record_id, datetime, {records.carried()}
     unnest(__rasteret_pixel_rows({fixed}, [{listed(kind.sql for kind in types)}], live, t, wkb, crs)) AS u FROM __p
 ),
 __x AS (

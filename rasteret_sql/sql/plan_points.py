@@ -106,7 +106,7 @@ def plan_sample(arguments: Arguments) -> str:
     held = _held(asked.when("src"))
     read = _sample_all(asked, held) if asked.options.match == "all" else _first_match(asked, held)
     points = f"__g AS MATERIALIZED ({geometries.points(asked.options.on_error)})"
-    ctes = f"WITH {pairing.relation_cte(asked.records)} {points},{records_cte(asked.records)},{read}"
+    ctes = f"WITH {pairing.relation_cte(asked.records, asked.options.bands)} {points},{records_cte(asked.records)},{read}"
     source = "__s"
     if asked.formulas.expressions:
         ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
@@ -229,12 +229,12 @@ def _sample_all(asked: _Sample, held: str) -> str:
     records, options = asked.records, asked.options
     pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
     ticket = "(SELECT ticket FROM __h), statement"
-    return f"""{pairing.point_pairs()},{pairing.with_payload(records, options.bands)},
+    return f"""{pairing.point_pairs()},{pairing.with_payload(records)},
 {held},
 __a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
 __p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
 __u AS (
-  SELECT record_id, datetime, payload,
+  SELECT record_id, datetime, {records.carried()}
     unnest({asked.call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), {ticket})) AS u FROM __p
 ),
 __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
@@ -243,19 +243,19 @@ __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 def _first_match(asked: _Sample, held: str) -> str:
     """Needs all records of a point at once: one row for all, records newest first."""
     records = asked.records
-    met = pairing.met(records, asked.options.bands)
+    met = pairing.met(records)
     time = f", 'time': {_microseconds('datetime')}" if asked.options.match == "nearest" else ""
     join = "LEFT JOIN" if asked.options.match == "nearest" else "JOIN"
     return f"""{pairing.point_pairs()},
 {held},
 __recs AS MATERIALIZED (
-  SELECT d.*, {met.payload} AS payload, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
+  SELECT d.*, {met.columns}, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
   FROM {met.source}
 ),
 __u AS (
-  SELECT payloads[1] AS payload, unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (
-    SELECT list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs, (SELECT ticket FROM __h) AS ticket,
-      {STATEMENT} AS statement FROM __recs
+  SELECT {records.carried()} unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (
+    SELECT {pairing.any_examples(records)} list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs,
+      (SELECT ticket FROM __h) AS ticket, {STATEMENT} AS statement FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
 __s1 AS (SELECT u.record[1] AS ri, {asked.spread} FROM __u),
@@ -284,5 +284,5 @@ def plan_value(arguments: Arguments) -> str:
     shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
     row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'refuse')]) AS g"
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({row}),{records_cte(records)},{_first_match(asked, _held())}
+WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({row}),{records_cte(records)},{_first_match(asked, _held())}
 SELECT v0 AS value FROM __s"""

@@ -91,7 +91,7 @@ def plan_zonal(arguments: Arguments) -> str:
     hint = hints.exchanged(records, "(g.g.xmin + g.g.xmax) / 2", "(g.g.ymin + g.g.ymax) / 2")
     first = "z.record_id AS record_id" if per == "record" else "z.period AS period"
     return f"""
-WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(options.on_error, polygons=True)}),{records_cte(records)},
+WITH {pairing.relation_cte(records, options.bands)} __g AS MATERIALIZED ({geometries.areas(options.on_error, polygons=True)}),{records_cte(records)},
 {pairing.area_pairs()},
 __h AS MATERIALIZED (SELECT __rasteret_hold_zones(list({{'no': no, 'wkb': g.wkb}}), any_value(crs)) AS ticket FROM __g),{read}
 SELECT src.*, {first}, z.datetime AS datetime, ([{listed(map(text, asked.outputs))}])[g.o + 1] AS band, {listed(_statistic_columns(statistics))},
@@ -114,7 +114,7 @@ def _per_record(records: Records, options: Options, types: list[BandType], *, pa
         weight = f"__rasteret_weigh({text(options.to_json())}, payload, nos, {ticket})"
         pace = f"\n__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {weight})) AS live FROM __a),"
         rows, live = "__p", ("if(live IS NULL, NULL, payload)", "if(live IS NULL, NULL, nos)")
-    return f"""{pairing.with_payload(records, options.bands)},
+    return f"""{pairing.with_payload(records)},
 __a AS (
   SELECT *, __rasteret_zonal_announce({text(options.to_json())}, payload, nos, {ticket}, statement) AS announced FROM __v ORDER BY announced, f, k
 ),{pace}
@@ -124,7 +124,7 @@ __z AS (SELECT record_id, datetime, unnest(__rasteret_zonal({call}, {live[0]}, {
 def _per_period(records: Records, options: Options, types: list[BandType], per: str, *, solar: bool) -> str:
     """All records at once, in the order of time: zones are merged over the records of each period."""
     lon = "if(bbox.xmin > bbox.xmax, (bbox.xmin + bbox.xmax + 360) / 2, (bbox.xmin + bbox.xmax) / 2)"
-    met = pairing.met(records, options.bands, f"{lon} AS lon" if solar else "")
+    met = pairing.met(records, f"{lon} AS lon" if solar else "")
     when = "d.datetime + to_seconds((m.lon * 240)::BIGINT)" if solar else "d.datetime"  # the sun moves a degree in 240 s
     start = "NULL::TIMESTAMP" if per == "all" else f"date_trunc({text(per)}, {when})::TIMESTAMP"
     label = "'all'" if per == "all" else f"strftime(start, {text(PERIODS[per])})"
@@ -132,15 +132,15 @@ def _per_period(records: Records, options: Options, types: list[BandType], per: 
     return f"""
 __recs AS MATERIALIZED (
   SELECT *, (dense_rank() OVER (ORDER BY start NULLS LAST) - 1)::INTEGER AS grp FROM (
-    SELECT d.record_id, d.datetime, d.nos, {met.payload} AS payload, {start} AS start,
+    SELECT d.record_id, d.datetime, d.nos, {met.columns}, {start} AS start,
       (row_number() OVER (ORDER BY d.datetime NULLS FIRST, d.record_id, d.f, d.k) - 1)::INTEGER AS source
     FROM {met.source}
   )
 ),
 __groups AS MATERIALIZED (SELECT grp, {label} AS period, {since} AS datetime FROM __recs GROUP BY grp, start),
 __u AS (
-  SELECT payloads[1] AS payload, unnest(__rasteret_zonal_merged({_call(options, types)}, payloads, pairs, ticket, statement)) AS u FROM (
-    SELECT list(payload ORDER BY source) AS payloads, list({{'grp': grp, 'nos': nos}} ORDER BY source) AS pairs,
+  SELECT {records.carried()} unnest(__rasteret_zonal_merged({_call(options, types)}, payloads, pairs, ticket, statement)) AS u FROM (
+    SELECT {pairing.any_examples(records)} list(payload ORDER BY source) AS payloads, list({{'grp': grp, 'nos': nos}} ORDER BY source) AS pairs,
       (SELECT ticket FROM __h) AS ticket, {STATEMENT} AS statement
     FROM __recs
   ) WHERE payloads IS NOT NULL

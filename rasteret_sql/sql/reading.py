@@ -64,8 +64,8 @@ def area_ctes(
     records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False, number: str = STATEMENT
 ) -> str:
     """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload; see ``Geometries.areas``."""
-    head = f"WITH {pairing.relation_cte(records)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
-    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, bands, number)}"
+    head = f"WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
+    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, number)}"
 
 
 def status_of(error: str, status: str, met: str) -> str:

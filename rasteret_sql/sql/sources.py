@@ -69,10 +69,19 @@ class Records:
         parts = [f"'b{i}': {{'asset': assets.{ident(band)}, 'meta': {ident(metadata_column(band))}}}" for i, band in enumerate(bands)]
         return "{'crs': crs, " + listed(parts) + "}"
 
+    def examples(self, bands: Sequence[str]) -> str:
+        """NULLs of the types of a relation's bands, as one struct: for ``BandType``."""
+        parts = (f"'b{i}': {{'value': {_example(band, 'value')}, 'pixel': {_example(band, 'pixel')}}}" for i, band in enumerate(bands))
+        return "{" + listed(parts) + "}"
+
+    def carried(self, row: str = "") -> str:
+        """The column of examples, to stand in a list of columns: steps after which types are asked for pass it on."""
+        return "" if self.collection is not None else f"{row}examples, "
+
     def types(self, bands: Sequence[str], kind: str) -> list[BandType]:
         """The SQL type of each band's values (``kind`` "value") or pixels ("pixel")."""
         if self.collection is None:
-            return [BandType(None, kind, f"struct_extract(struct_extract(payload, 'b{i}'), 'meta')") for i in range(len(bands))]
+            return [BandType(None, kind, f"examples.b{i}.{kind}") for i in range(len(bands))]
         known = {band.name: band.dtypes for band in self.collection.bands}
         name = value_type if kind == "value" else pixel_type
         return [BandType(name(np.result_type(*(known[band] or ("float64",)))), kind, "") for band in bands]
@@ -80,21 +89,17 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class BandType:
-    """A band's SQL type: known to the plan, or carried by the relation as a typed NULL beside the band's metadata."""
+    """A band's SQL type: known to the plan, or that of a NULL which the relation carries."""
 
     name: str | None
     kind: str
-    meta: str
+    example: str
+    """The NULL."""
 
     @property
     def sql(self) -> str:
         """The type's name as a SQL expression (folded while binding)."""
         return text(self.name) if self.name else f"typeof({self.example})"
-
-    @property
-    def example(self) -> str:
-        """A NULL of the type: a field of the metadata; a relation that lost it falls back to DOUBLE (the nodata field)."""
-        return f"struct_extract({self.meta}, __rasteret_typed_field(typeof({self.meta}), {text(self.kind)}))"
 
     def pick(self, slots: str, index: int) -> str:
         """The band's list in a result that has one slot per type."""
@@ -103,6 +108,12 @@ class BandType:
             return f"{slots}.{table[self.name]}[{index + 1}]"
         cases = listed_cases(f"WHEN {text(name)} THEN cast_to_type({slots}.{slot}[{index + 1}], [{self.example}])" for name, slot in table.items())
         return f"CASE {self.sql} {cases} END"
+
+
+def _example(band: str, kind: str) -> str:
+    """A field of the band's metadata; a relation that lost it falls back to DOUBLE (the nodata field)."""
+    meta = ident(metadata_column(band))
+    return f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), {text(kind)}))"
 
 
 def listed_cases(cases: Any) -> str:
