@@ -144,6 +144,20 @@ def test_what_is_announced_and_read_is_looked_up_once():
     assert lately.find("two", numbers) == found
 
 
+@pytest.mark.parametrize("call", ["sample({}, points, bands := ['B1'])", "read({}, areas, bands := ['B1'])", "zonal({}, areas, bands := ['B1'])"])
+def test_duckdb_reads_no_tile_table(there, call):
+    """Of a collection it scans what pairs and filters need; a relation's metadata is its to read."""
+    there.execute("CREATE TABLE points AS SELECT 'POINT(10 50)' AS geom").fetchall()
+    there.execute("CREATE TABLE areas AS SELECT 'POLYGON((10 50, 11 50, 11 51, 10 50))' AS geom").fetchall()
+    of_collection, of_relation = (
+        str(there.execute(f"EXPLAIN {before}FROM rasteret_{call.format(source)}").fetchall())
+        for before, source in (("", "big"), (SCANNED, "scanned"))
+    )
+    assert "READ_PARQUET" in of_collection
+    assert "B1_metadata" not in of_collection
+    assert "B1_metadata" in of_relation
+
+
 def test_reads_look_records_up_too(there):
     here = "here AS (SELECT 'POLYGON((10 50, 10.2 50, 10.2 50.2, 10 50.2, 10 50))' AS geom)"
     statement = "SELECT record_id, height, B1 FROM rasteret_read({}, here, bands := ['B1']) ORDER BY ALL"
