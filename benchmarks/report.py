@@ -70,7 +70,8 @@ def rewritten(page: str, folder: Path) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         sys.exit(f"{PAGE.name} lacks its markers {BEGIN} and {END}")
-    lines = [line for path in sorted(folder.glob("*.json")) for line in section(path.stem, json.loads(path.read_text()))]
+    series = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    lines = [line for name, found in series.items() if "truth" in found for line in section(name, found)]  # a soak has its own page
     return f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n{END}{tail}"
 
 
