@@ -165,11 +165,16 @@ class ScalarFunction:
     """``(arguments) AS expression`` of the macro."""
 
 
+def typed_null(meta: str, kind: str) -> str:
+    """A NULL of the type of a band's values (``kind`` "value") or pixels ("pixel"), out of its metadata; where that lost it, DOUBLE's."""
+    return f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), {text(kind)}))"
+
+
 def _record_call(called: str, kinds: Mapping[str, str], instance: str, geometry: str, prepared: str | None = None) -> str:
     """One branch per type, folded to the one that the record's band has; each calls one function."""
     function, field_name = ("__rasteret_value", "value") if called == "rasteret_sample" else ("__rasteret_pixels", "pixel")
     meta = "struct_extract(record, band || '_metadata')"
-    example = f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), '{field_name}'))"
+    example = typed_null(meta, field_name)
     payload = f"{{'crs': record.crs, 'b0': {{'asset': struct_extract(record.assets, band), 'meta': {meta}}}}}"
     crs = f"__rasteret_geometry_crs(typeof({geometry}), NULL)"
     wrapped = f"[{example}]" if field_name == "pixel" else example

@@ -28,7 +28,7 @@ __r AS {records.materialized} (
     x1 + {PAD} * (x1 - x0) + 1e-9 AS xmax, y1 + {PAD} * (y1 - y0) + 1e-9 AS ymax
   FROM (
     SELECT {records.file} AS f, {records.row} AS k, id AS record_id, datetime, {west} AS x0, bbox.ymin AS y0, {east} AS x1, bbox.ymax AS y1
-    FROM {records.scan}
+    FROM {_RELATION if records.collection is None else records.scan}
   )
 )"""
 
@@ -109,11 +109,6 @@ def met(records: Records, more: str = "") -> Met:
     columns = listed([*key, "payload", "examples", *([more] if more else [])])
     source = f"__pairs AS d JOIN (SELECT {columns} FROM {_RELATION}) AS m ON m.f = d.f AND m.k = d.k"
     return Met(source, "m.payload AS payload, m.examples AS examples")
-
-
-def any_examples(records: Records) -> str:
-    """The examples of a group of records."""
-    return "" if records.collection is not None else "any_value(examples) AS examples, "
 
 
 def with_payload(records: Records, number: str = STATEMENT) -> str:

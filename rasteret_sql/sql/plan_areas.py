@@ -23,7 +23,7 @@ def plan_read(arguments: Arguments) -> str:
 {area_ctes(records, geometries, bands, options.on_error)},
 __t AS (SELECT record_id, datetime, {records.carried()} unnest(__rasteret_announce({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
-  SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {records.carried("t.")} t.t
+  SELECT g.src, g.g, g.crs, t.record_id, t.datetime, {records.carried("t.examples")} t.t
   FROM __g AS g LEFT JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq NULLS LAST
 ),
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),

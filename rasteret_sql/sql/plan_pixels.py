@@ -39,7 +39,7 @@ FROM (
 {area_ctes(records, geometries, bands, options.on_error, polygons=fractional)},
 __t AS (SELECT record_id, datetime, {records.carried()} unnest(__rasteret_pixel_tickets({fixed}, payload, nos, wkbs, crs, statement)) AS t FROM __v),
 __o AS (
-  SELECT g.src, g.g.wkb AS wkb, g.crs, t.record_id, t.datetime, {records.carried("t.")} t.t
+  SELECT g.src, g.g.wkb AS wkb, g.crs, t.record_id, t.datetime, {records.carried("t.examples")} t.t
   FROM __g AS g JOIN __t AS t ON t.t.no = g.no ORDER BY t.t.seq
 ),
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),

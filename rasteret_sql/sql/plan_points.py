@@ -13,7 +13,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import reading, records_cte, status_of
+from rasteret_sql.sql.reading import reading, status_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
 from rasteret_sql.udfs.options import Options
 
@@ -106,7 +106,7 @@ def plan_sample(arguments: Arguments) -> str:
     held = _held(asked.when("src"))
     read = _sample_all(asked, held) if asked.options.match == "all" else _first_match(asked, held)
     points = f"__g AS MATERIALIZED ({geometries.points(asked.options.on_error)})"
-    ctes = f"WITH {pairing.relation_cte(asked.records, asked.options.bands)} {points},{records_cte(asked.records)},{read}"
+    ctes = f"WITH {pairing.relation_cte(asked.records, asked.options.bands)} {points},{pairing.record_ctes(asked.records)},{read}"
     source = "__s"
     if asked.formulas.expressions:
         ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
@@ -254,7 +254,8 @@ __recs AS MATERIALIZED (
 ),
 __u AS (
   SELECT {records.carried()} unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (
-    SELECT {pairing.any_examples(records)} list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs,
+    SELECT {records.carried("any_value(examples) AS examples")}
+      list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs,
       (SELECT ticket FROM __h) AS ticket, {STATEMENT} AS statement FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
@@ -284,5 +285,5 @@ def plan_value(arguments: Arguments) -> str:
     shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
     row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'refuse')]) AS g"
     return f"""
-WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({row}),{records_cte(records)},{_first_match(asked, _held())}
+WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({row}),{pairing.record_ctes(records)},{_first_match(asked, _held())}
 SELECT v0 AS value FROM __s"""

@@ -14,7 +14,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeric, parse_expression
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import reading, records_cte, status_of, target_of
+from rasteret_sql.sql.reading import reading, status_of, target_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
 from rasteret_sql.udfs.options import Options
 
@@ -91,7 +91,8 @@ def plan_zonal(arguments: Arguments) -> str:
     hint = hints.exchanged(records, "(g.g.xmin + g.g.xmax) / 2", "(g.g.ymin + g.g.ymax) / 2")
     first = "z.record_id AS record_id" if per == "record" else "z.period AS period"
     return f"""
-WITH {pairing.relation_cte(records, options.bands)} __g AS MATERIALIZED ({geometries.areas(options.on_error, polygons=True)}),{records_cte(records)},
+WITH {pairing.relation_cte(records, options.bands)} __g AS MATERIALIZED ({geometries.areas(options.on_error, polygons=True)}),
+{pairing.record_ctes(records)},
 {pairing.area_pairs()},
 __h AS MATERIALIZED (SELECT __rasteret_hold_zones(list({{'no': no, 'wkb': g.wkb}}), any_value(crs)) AS ticket FROM __g),{read}
 SELECT src.*, {first}, z.datetime AS datetime, ([{listed(map(text, asked.outputs))}])[g.o + 1] AS band, {listed(_statistic_columns(statistics))},
@@ -140,7 +141,8 @@ __recs AS MATERIALIZED (
 __groups AS MATERIALIZED (SELECT grp, {label} AS period, {since} AS datetime FROM __recs GROUP BY grp, start),
 __u AS (
   SELECT {records.carried()} unnest(__rasteret_zonal_merged({_call(options, types)}, payloads, pairs, ticket, statement)) AS u FROM (
-    SELECT {pairing.any_examples(records)} list(payload ORDER BY source) AS payloads, list({{'grp': grp, 'nos': nos}} ORDER BY source) AS pairs,
+    SELECT {records.carried("any_value(examples) AS examples")}
+      list(payload ORDER BY source) AS payloads, list({{'grp': grp, 'nos': nos}} ORDER BY source) AS pairs,
       (SELECT ticket FROM __h) AS ticket, {STATEMENT} AS statement
     FROM __recs
   ) WHERE payloads IS NOT NULL

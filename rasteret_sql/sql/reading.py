@@ -7,7 +7,6 @@ candidates, spread its answers with ``unnest``, and join the user's rows back, s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.crs import check_crs
@@ -56,16 +55,12 @@ def target_of(arguments: Arguments, bands: Sequence[str], kept: Sequence[str] = 
     return Target(resolution, crs, align_to, resampling, tuple(kept))
 
 
-def records_cte(records: Records) -> str:
-    return pairing.record_ctes(records if records.collection is not None else replace(records, scan="__rasteret_rel"))
-
-
 def area_ctes(
     records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False, number: str = STATEMENT
 ) -> str:
     """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload; see ``Geometries.areas``."""
     head = f"WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
-    return f"{head}{records_cte(records)},{pairing.area_pairs()},{pairing.with_payload(records, number)}"
+    return f"{head}{pairing.record_ctes(records)},{pairing.area_pairs()},{pairing.with_payload(records, number)}"
 
 
 def status_of(error: str, status: str, met: str) -> str:

@@ -29,6 +29,7 @@ from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
 from rasteret_sql.sql.arguments import Arguments, shown
+from rasteret_sql.sql.catalogue import typed_null
 from rasteret_sql.sql.quote import ident, listed, relation, text
 from rasteret_sql.storage.hrefs import resolve_href
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
@@ -71,12 +72,13 @@ class Records:
 
     def examples(self, bands: Sequence[str]) -> str:
         """NULLs of the types of a relation's bands, as one struct: for ``BandType``."""
-        parts = (f"'b{i}': {{'value': {_example(band, 'value')}, 'pixel': {_example(band, 'pixel')}}}" for i, band in enumerate(bands))
+        columns = (ident(metadata_column(band)) for band in bands)
+        parts = (f"'b{i}': {{'value': {typed_null(meta, 'value')}, 'pixel': {typed_null(meta, 'pixel')}}}" for i, meta in enumerate(columns))
         return "{" + listed(parts) + "}"
 
-    def carried(self, row: str = "") -> str:
-        """The column of examples, to stand in a list of columns: steps after which types are asked for pass it on."""
-        return "" if self.collection is not None else f"{row}examples, "
+    def carried(self, column: str = "examples") -> str:
+        """A relation's examples, to stand first in a list of columns: steps after which types are asked for pass them on."""
+        return "" if self.collection is not None else f"{column}, "
 
     def types(self, bands: Sequence[str], kind: str) -> list[BandType]:
         """The SQL type of each band's values (``kind`` "value") or pixels ("pixel")."""
@@ -108,12 +110,6 @@ class BandType:
             return f"{slots}.{table[self.name]}[{index + 1}]"
         cases = listed_cases(f"WHEN {text(name)} THEN cast_to_type({slots}.{slot}[{index + 1}], [{self.example}])" for name, slot in table.items())
         return f"CASE {self.sql} {cases} END"
-
-
-def _example(band: str, kind: str) -> str:
-    """A field of the band's metadata; a relation that lost it falls back to DOUBLE (the nodata field)."""
-    meta = ident(metadata_column(band))
-    return f"struct_extract({meta}, __rasteret_typed_field(typeof({meta}), {text(kind)}))"
 
 
 def listed_cases(cases: Any) -> str:
