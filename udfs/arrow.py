@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rasteret_sql.collection.nested import one_chunk
+
 VALUE_SLOTS = {"INTEGER": "i4", "BIGINT": "i8", "UBIGINT": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
 """Types of single values, safe to compute with, and the struct field each travels in."""
 PIXEL_SLOTS = {
@@ -26,11 +28,6 @@ PIXEL_SLOTS = {
 """A band's own type and the struct field its pixels travel in."""
 
 
-def one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """DuckDB sends chunked arrays of one chunk."""
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
 def numbers(array: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     """Values as NumPy; NULL becomes NaN in float arrays."""
     return np.asarray(one_chunk(array).to_numpy(zero_copy_only=False))
@@ -41,6 +38,14 @@ def list_parts(array: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.int64]
     lists = one_chunk(array)
     bounds = lists.offsets.to_numpy().astype(np.int64)
     return bounds - bounds[0], lists.values.slice(bounds[0], bounds[-1] - bounds[0])
+
+
+def rows_at(array: pa.Array | pa.ChunkedArray, rows: npt.NDArray[np.int64]) -> pa.Array:
+    """These rows; where each follows the one before, as the live rows of a paced call do, without a copy."""
+    column = one_chunk(array)
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return column.slice(rows[0], len(rows))
+    return column.take(pa.array(rows))
 
 
 def with_nulls(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
@@ -77,12 +82,17 @@ def _slot(table: Sequence[Sequence[Column]], used: Sequence[str], slot: str, kin
         return pa.nulls(len(table), pa.list_(pa.list_(kind)))
     cells = [column if mine == slot else None for row in table for column, mine in zip(row, used, strict=True)]
     present = [cell for cell in cells if cell is not None]
-    dtype = kind.to_pandas_dtype()  # cast first: joining a blank row of another type would carry 64-bit integers through float64
-    values = np.concatenate([cell[0].ravel().astype(dtype, copy=False) for cell in present]) if present else np.empty(0, dtype)
-    valid = np.concatenate([cell[1].ravel() for cell in present]) if present else np.empty(0, bool)
+    # with a dtype: joining a blank row of another type would carry 64-bit integers through float64
+    values = joined([cell[0].ravel() for cell in present], kind.to_pandas_dtype())
+    valid = joined([cell[1].ravel() for cell in present], np.bool_)
     lengths = np.fromiter((0 if cell is None else cell[0].size for cell in cells), dtype=np.int64, count=len(cells))
     missing = np.fromiter((cell is None for cell in cells), dtype=bool, count=len(cells))
     return lists(np.full(len(table), len(used)), lists(lengths, with_nulls(values, valid, kind), missing))
+
+
+def joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    """Arrays one after the other, each cast to the type as it is copied."""
+    return np.concatenate(parts, dtype=dtype, casting="unsafe") if parts else np.empty(0, dtype)
 
 
 _ARROW = {

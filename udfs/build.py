@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.assets import TableOptions
 from rasteret_sql.collection.build import BuildReport, build_from_table
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings

@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.build import BuildReport, build_collection
 from rasteret_sql.collection.datasets import Dataset, api_root
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.registry import datasets as all_datasets
 from rasteret_sql.collection.stac.bands import BandRef
 from rasteret_sql.collection.stac.given import GivenItems

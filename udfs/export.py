@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.destinations import destination
 from rasteret_sql.collection.export import Export
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, WriteError
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings

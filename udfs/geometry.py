@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
-from rasteret_sql.udfs.arrow import numbers, one_chunk
+from rasteret_sql.udfs.arrow import numbers
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, listing, near
 from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points, within_world
 

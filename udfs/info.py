@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.links import link_row, links
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.remote import opened
 from rasteret_sql.collection.schema import metadata_column
 from rasteret_sql.collection.workspace import FAILURES_FILE, collection_names, describe, open_collection

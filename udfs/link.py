@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import one_chunk
 
 from rasteret_sql.collection.build import BuildReport
 from rasteret_sql.collection.links import Link, find_link, link_of_json, save_link
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import CollectionNotFound, redact
 from rasteret_sql.settings import Settings
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import one_chunk
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.raster.targets import Target
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.ledger import ledger_of

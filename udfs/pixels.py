@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
-from rasteret_sql.udfs.arrow import VALUE_SLOTS, arrow_type, lists, one_chunk, with_nulls
+from rasteret_sql.udfs.arrow import VALUE_SLOTS, arrow_type, lists, with_nulls
 from rasteret_sql.udfs.candidates import Geometries
 from rasteret_sql.udfs.options import Options
 from rasteret_sql.udfs.read import Batch, Met, announced, batch_of, windows_of_tickets
 from rasteret_sql.udfs.tickets import BOOK
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.raster.coverage import polygon_spans
 from rasteret_sql.raster.fractions import coverage_spans
 from rasteret_sql.raster.grid import Grid, Window

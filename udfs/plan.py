@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import list_parts, lists, one_chunk
+from rasteret_sql.udfs.arrow import list_parts, lists
 from rasteret_sql.udfs.candidates import Geometries
 from rasteret_sql.udfs.options import options_of, statement_of
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.reader.cost import Cost, Stored, cost_of, fresh_of, stored_under
 from rasteret_sql.reader.engine import Query

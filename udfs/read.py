@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, one_chunk, slot_fields
+from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, rows_at, slot_fields
 from rasteret_sql.udfs.candidates import Geometries, Objects
 from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.tickets import BOOK
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.progress import foresee
 from rasteret_sql.raster.grid import Grid, Window, window_transform
@@ -199,8 +200,8 @@ def batch_of(options: pa.Array, live: pa.Array, ticket: pa.Array, wkb: pa.Array,
     alive = one_chunk(live).is_valid().to_numpy(zero_copy_only=False)
     if chosen is None or not alive.any():
         return None
-    kept = pa.array(np.flatnonzero(alive))
-    tickets, shapes = one_chunk(ticket).take(kept), one_chunk(wkb).take(kept)
+    here = np.flatnonzero(alive)
+    tickets, shapes = rows_at(ticket, here), rows_at(wkb, here)
     used = np.flatnonzero(tickets.is_valid().to_numpy(zero_copy_only=False))
     columns = {name: tickets.field(name).take(pa.array(used)).to_numpy() for name in _TICKET_FIELDS}
     geometries = Geometries(np.array([0, len(used)]), pa.array(columns["no"]), shapes.take(pa.array(used)), one_chunk(crs)[0].as_py())

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, list_parts, lists, numbers, one_chunk, ones, slot_fields
+from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, joined, list_parts, lists, numbers, ones, rows_at, slot_fields
 from rasteret_sql.udfs.geometry import point_coordinates
 from rasteret_sql.udfs.masks import mask_of
 from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.tickets import POINTS
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.band import Band, physical
@@ -89,8 +89,8 @@ def sample(
     if chosen is None:
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
     alive = one_chunk(nos).is_valid().to_numpy(zero_copy_only=False)
-    here = pa.array(np.flatnonzero(alive))
-    visits = _visits(chosen, one_chunk(payload).take(here), one_chunk(nos).take(here))
+    here = np.flatnonzero(alive)
+    visits = _visits(chosen, rows_at(payload, here), rows_at(nos, here))
     kinds = one_chunk(types)[0].as_py()
     with chosen.query(statement_of(statement)) as query:
         known = _ANNOUNCED.take(one_chunk(ticket)[0].as_py())
@@ -165,8 +165,8 @@ def _rows(
     kinds = ["DOUBLE"] * shown if options.interpolation != "nearest" else list(types[:shown])
     fields: dict[str, pa.Array] = {
         "record": lists(np.ones(len(records), np.int64), pa.array(records.astype(np.int32))),
-        "no": lists(counts, pa.array(_joined([result.points for result in results], np.int64).astype(np.int32))),
-        "status": lists(counts, pa.array(_joined([result.status for result in results], np.uint8))),
+        "no": lists(counts, pa.array(joined([result.points for result in results], np.int32))),
+        "status": lists(counts, pa.array(joined([result.status for result in results], np.uint8))),
         "distance": _distances(results, counts) if options.max_distance_pixels else pa.nulls(len(results), pa.list_(pa.float64())),
         "error": _messages(results, counts),
     }
@@ -239,12 +239,8 @@ def _messages(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) -> 
 
 
 def _distances(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) -> pa.Array:
-    values = _joined([result.distance for result in results], np.float64)
+    values = joined([result.distance for result in results], np.float64)
     return lists(counts, pa.array(values, pa.float64(), mask=np.isnan(values)))
-
-
-def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array, kind: str) -> pa.Array:

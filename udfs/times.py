@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.geometry import struct_fields
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, listing, near
 
 _KINDS = ("TIMESTAMP", "DATE", "VARCHAR")

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
-from rasteret_sql.udfs.arrow import list_parts, lists, one_chunk
+from rasteret_sql.udfs.arrow import list_parts, lists, rows_at
 from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.read import NO_CENTRE
 from rasteret_sql.udfs.tickets import ZONES
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.statistics import DEFINITIONS, Arrays, Counts, Numbers, Places, Result, Shares, needs_of, parse_statistics
@@ -110,14 +111,14 @@ def zonal(
     if chosen is None:
         return pa.array([], pa.list_(_ROW))
     alive = one_chunk(nos).is_valid().to_numpy(zero_copy_only=False)
-    here = pa.array(np.flatnonzero(alive))
-    bounds, flat = list_parts(one_chunk(nos).take(here))
+    here = np.flatnonzero(alive)
+    bounds, flat = list_parts(rows_at(nos, here))
     zones = flat.to_numpy().astype(np.int64)
-    bands = _bands(chosen, one_chunk(payload).take(here))
+    bands = _bands(chosen, rows_at(payload, here))
     visits = [ZoneVisit(mine, np.sort(zones[bounds[i] : bounds[i + 1]]), i, i, chosen.target) for i, mine in enumerate(bands)]
     groups, rows = _read(chosen, types, ticket, visits, evaluate, statement_of(statement))
     counts = np.zeros(len(alive), dtype=np.int64)
-    counts[np.flatnonzero(alive)] = np.bincount(groups, minlength=len(visits))
+    counts[here] = np.bincount(groups, minlength=len(visits))
     return lists(counts, rows)
 
 

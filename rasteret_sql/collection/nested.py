@@ -1,4 +1,4 @@
-"""Python rows to nested Arrow arrays, column by column: several times faster than pyarrow's own walk over dicts."""
+"""Columns as single Arrow arrays; Python rows to nested ones, column by column: several times faster than pyarrow's own walk over dicts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+
+def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column as one array. A chunk that is the only one is taken as it is: ``combine_chunks`` would copy it."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def nested_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -1,7 +1,8 @@
 """Rows of a collection, as SQL hands them over, to bands the reader can use.
 
 SQL sends only what a read needs of a record, the *payload*. Of a collection on disk that is ``STRUCT(file, row)``, and the row groups that hold
-these rows are read here, no others; of a user's relation ``STRUCT(crs, b0 STRUCT(asset STRUCT(href, band_index?), meta <band metadata>), b1 …)``.
+these rows are read here, no others, several files at a time; of a user's relation
+``STRUCT(crs, b0 STRUCT(asset STRUCT(href, band_index?), meta <band metadata>), b1 …)``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.assets import rewrite
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.remote import RemoteFile, is_remote_file, mount_of, opened
 from rasteret_sql.collection.schema import MetadataReader, metadata_column
 from rasteret_sql.errors import InvalidArgument
@@ -73,10 +76,16 @@ def _looked_up(files: pa.Array, rows: pa.Array, wanted: _Wanted) -> list[Bands]:
     numbers = rows.to_numpy(zero_copy_only=False).astype(np.int64)
     encoded = files.dictionary_encode()
     places = encoded.indices.to_numpy(zero_copy_only=False)
+    parts = [np.flatnonzero(places == index) for index in range(len(encoded.dictionary))]
+    names = encoded.dictionary.to_pylist()
+    if len(names) > 1:
+        with ThreadPoolExecutor(min(len(names), _FILES_AT_ONCE), thread_name_prefix="rasteret-rows") as pool:
+            by_file = list(pool.map(_rows_of, names, [numbers[part] for part in parts], [wanted] * len(names)))
+    else:
+        by_file = [_rows_of(name, numbers[part], wanted) for name, part in zip(names, parts, strict=True)]
     found: list[Bands] = [()] * len(numbers)
-    for index, file in enumerate(encoded.dictionary.to_pylist()):
-        mine = np.flatnonzero(places == index)
-        for place, bands in zip(mine.tolist(), _rows_of(file, numbers[mine], wanted), strict=True):
+    for part, mine in zip(parts, by_file, strict=True):
+        for place, bands in zip(part.tolist(), mine, strict=True):
             found[place] = bands
     return found
 
@@ -113,6 +122,7 @@ class _Lately:
 
 
 _LATELY = _Lately()
+_FILES_AT_ONCE = 8
 _BAND_BYTES = 1500
 """About what a band takes beside its tile table."""
 
@@ -122,13 +132,13 @@ def _rows_of(file: str, rows: npt.NDArray[np.int64], wanted: _Wanted) -> Sequenc
     source = (file, stamp, wanted)
     found = _LATELY.find(source, rows)
     if found is None:
-        payload = _read_rows(file, stamp, rows, wanted.names)
+        payload = _read_rows(file, stamp, rows, wanted)
         found = _parsed(payload, wanted.names, overviews=wanted.overviews)
         _LATELY.keep(source, rows, found, payload.nbytes + _BAND_BYTES * len(rows) * len(wanted.names))
     return found
 
 
-def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], names: Sequence[str]) -> pa.StructArray:
+def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], wanted: _Wanted) -> pa.StructArray:
     remote = is_remote_file(file)
     metadata = _metadata(file, stamp)
     source = opened(file)
@@ -136,23 +146,41 @@ def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], names: Sequen
     starts = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
     groups = np.searchsorted(starts, rows, side="right") - 1
     used, place = np.unique(groups, return_inverse=True)
-    columns = ["crs", *(f"assets.{name}" for name in names), *(metadata_column(name) for name in names)]
+    columns = ["crs", *(f"assets.{name}" for name in wanted.names), *_metadata_fields(metadata, used.tolist(), wanted)]
     if isinstance(source, RemoteFile):
         source.load(*_chunks(metadata, used.tolist(), columns))
     table = parquet.read_row_groups(used.tolist(), columns=columns)
     ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
-    wanted = ahead[place] + rows - starts[groups]
-    if not np.array_equal(wanted, np.arange(len(table))):  # taking rows costs as much as reading them: sixty columns a band
-        table = table.take(pa.array(wanted))
-    table = table.combine_chunks()
-    assets = table["assets"].combine_chunks()
-    fields: dict[str, pa.Array] = {"crs": table["crs"].combine_chunks()}
-    for index, name in enumerate(names):
+    asked = ahead[place] + rows - starts[groups]
+    if not np.array_equal(asked, np.arange(len(table))):  # taking rows costs as much as reading them: thirty columns a band
+        table = table.take(pa.array(asked))
+    assets = one_chunk(table["assets"])
+    fields: dict[str, pa.Array] = {"crs": one_chunk(table["crs"])}
+    for index, name in enumerate(wanted.names):
         asset = pc.struct_field(assets, [assets.type.get_field_index(name)])
         if remote:
             asset = _from_afar(asset, mount_of(file).rewrites)
-        fields[f"b{index}"] = pa.StructArray.from_arrays([asset, table[metadata_column(name)].combine_chunks()], names=["asset", "meta"])
+        fields[f"b{index}"] = pa.StructArray.from_arrays([asset, one_chunk(table[metadata_column(name)])], names=["asset", "meta"])
     return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+
+
+def _metadata_fields(metadata: pq.FileMetaData, groups: Sequence[int], wanted: _Wanted) -> list[str]:
+    """What is read of the bands' metadata: fields that are looked at, without lists that are empty in all rows of these groups."""
+    leaves = {metadata.schema.column(leaf).path: leaf for leaf in range(len(metadata.schema))}
+    chosen = []
+    for column in map(metadata_column, wanted.names):
+        below = {path.removeprefix(f"{column}.").split(".")[0]: leaf for path, leaf in leaves.items() if path.startswith(f"{column}.")}
+        empty = {
+            field for field in MetadataReader.LEVELS if field in below and all(_is_empty(metadata.row_group(g).column(below[field])) for g in groups)
+        }
+        chosen += [f"{column}.{field}" for field in MetadataReader.reads(below, overviews=wanted.overviews) if field not in empty]
+    return chosen
+
+
+def _is_empty(chunk: pq.ColumnChunkMetaData) -> bool:
+    """Does the footer say that a column holds NULL in all rows? An empty list counts as one."""
+    statistics = chunk.statistics if chunk.is_stats_set else None
+    return statistics is not None and statistics.has_null_count and statistics.null_count == chunk.num_values
 
 
 def _chunks(metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -7,7 +7,7 @@ the fields after them are ours, and a row without them is read with the defaults
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -199,13 +199,26 @@ class MetadataReader:
     _SCALARS = ("image_width", "image_height", "tile_width", "tile_height", "dtype", "predictor", "compression", "nodata")
     _OPTIONAL = ("samples_per_pixel", "planar_configuration", "byte_order", "tiled", "bits", "lerc_compression", "scale", "offset")
     _EXTRA = ("crs", "etag", "file_size", "photometric", "fill_order", "jpeg_tables", "alpha")
+    _TILES = ("transform", "tile_offsets", "tile_byte_counts")
+    LEVELS = ("masks", "alpha_levels", "overviews")
+    """Lists of levels, a dozen columns each; most files have no masks and no alpha levels."""
+
+    @classmethod
+    def reads(cls, fields: Collection[str], *, overviews: bool) -> list[str]:
+        """Which of a column's fields are looked at; a field that is not there counts as NULL everywhere, all but ``alpha``."""
+        wanted = {*cls._SCALARS, *cls._OPTIONAL, *cls._EXTRA, *cls._TILES, *cls.LEVELS}
+        if not overviews:
+            wanted.remove("overviews")
+        if "alpha" not in fields:
+            wanted.add("extra_samples")
+        return [name for name in fields if name in wanted]
 
     def __init__(self, band: str, column: pa.StructArray, *, overviews: bool = False) -> None:
         """``overviews``: are the bands to have theirs?"""
         self._band = band
         self._valid = column.is_valid().to_pylist()
         fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
-        if missing := [name for name in (*self._SCALARS, "transform", "tile_offsets", "tile_byte_counts") if name not in fields]:
+        if missing := [name for name in (*self._SCALARS, *self._TILES) if name not in fields]:
             raise InvalidRaster(f"{metadata_column(band)} is no band metadata: it lacks {listing(missing)}")
         self._lists = {name: column.field(fields[name]).to_pylist() for name in (*self._SCALARS, "transform")}
         self._says_alpha = "alpha" in fields

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from rasteret_sql.collection.nested import one_chunk
+
 
 def united_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """Every column of any of them, in order of appearance. Types that cannot be promoted to one become text."""
@@ -45,11 +47,7 @@ def _column(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.nulls(len(table), field.type)
     column = table[field.name]
-    return column if column.type == field.type else _cast(_one(column), field.type)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column if column.type == field.type else _cast(one_chunk(column), field.type)
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:

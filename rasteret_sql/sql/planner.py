@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, RasteretError, one_line
 from rasteret_sql.progress import begins
 from rasteret_sql.sql import interrupts, manual, plan_areas, plan_build, plan_collections, plan_export, plan_pixels, plan_points, plan_zonal
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import text
-from rasteret_sql.udfs.arrow import one_chunk
 
 
 def plan(function: pa.Array, arguments: pa.Array) -> pa.Array:

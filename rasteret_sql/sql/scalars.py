@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, one_line
 from rasteret_sql.settings import resolve_settings
 from rasteret_sql.sql.interrupts import bound
-from rasteret_sql.udfs.arrow import one_chunk
 from rasteret_sql.udfs.geometry import struct_fields
 from rasteret_sql.udfs.options import Options
 
