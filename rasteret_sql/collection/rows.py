@@ -7,14 +7,15 @@ these rows are read here, no others, several files at a time; of a user's relati
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ Bands = tuple[Band | None, ...]
 def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews: bool = False) -> list[Bands]:
     """The asked bands of each record, with their overviews if asked for; None where the record has no such asset."""
     if "file" in {payload.type.field(i).name for i in range(payload.type.num_fields)}:
-        return _looked_up(payload.field("file"), payload.field("row"), _Wanted(tuple(names), overviews))
+        return _looked_up(payload.field("file"), payload.field("row"), Wanted(tuple(names), overviews))
     return _parsed(payload, names, overviews=overviews)
 
 
@@ -64,14 +65,14 @@ def _assets(asset: pa.StructArray) -> tuple[list[str | None], list[int | None]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What is asked of every row that is looked up."""
+class Wanted:
+    """What is asked of every row that is looked up: bands, with their overviews or without."""
 
     names: tuple[str, ...]
     overviews: bool
 
 
-def _looked_up(files: pa.Array, rows: pa.Array, wanted: _Wanted) -> list[Bands]:
+def _looked_up(files: pa.Array, rows: pa.Array, wanted: Wanted) -> list[Bands]:
     """Of rows in Parquet files: row groups are found by their counts, and read where they hold one of the rows."""
     numbers = rows.to_numpy(zero_copy_only=False).astype(np.int64)
     encoded = files.dictionary_encode()
@@ -90,6 +91,19 @@ def _looked_up(files: pa.Array, rows: pa.Array, wanted: _Wanted) -> list[Bands]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One version of a file, and what is asked of its rows."""
+
+    file: str
+    stamp: int
+    wanted: Wanted
+
+    @classmethod
+    def of(cls, file: str, wanted: Wanted) -> Self:
+        return cls(file, 0 if is_remote_file(file) else Path(file).stat().st_mtime_ns, wanted)
+
+
 class _Lately:
     """Rows that were looked up lately: a statement announces its records, then it reads them. Thread-safe."""
 
@@ -97,10 +111,10 @@ class _Lately:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: deque[tuple[Hashable, npt.NDArray[np.int64], Sequence[Bands], int]] = deque()
+        self._found: deque[tuple[_Source, npt.NDArray[np.int64], Sequence[Bands], int]] = deque()
         self._nbytes = 0
 
-    def find(self, source: Hashable, rows: npt.NDArray[np.int64]) -> Sequence[Bands] | None:
+    def find(self, source: _Source, rows: npt.NDArray[np.int64]) -> Sequence[Bands] | None:
         """These rows of a source, if all of them were looked up at once."""
         with self._lock:
             entries = [(numbers, found) for known, numbers, found, _ in self._found if known == source]
@@ -113,7 +127,7 @@ class _Lately:
                 return [found[i] for i in place.tolist()]
         return None
 
-    def keep(self, source: Hashable, rows: npt.NDArray[np.int64], found: Sequence[Bands], nbytes: int) -> None:
+    def keep(self, source: _Source, rows: npt.NDArray[np.int64], found: Sequence[Bands], nbytes: int) -> None:
         with self._lock:
             self._found.append((source, rows, found, nbytes))
             self._nbytes += nbytes
@@ -122,23 +136,69 @@ class _Lately:
 
 
 _LATELY = _Lately()
+
+
 _FILES_AT_ONCE = 8
 _BAND_BYTES = 1500
 """About what a band takes beside its tile table."""
 
 
-def _rows_of(file: str, rows: npt.NDArray[np.int64], wanted: _Wanted) -> Sequence[Bands]:
-    stamp = 0 if is_remote_file(file) else Path(file).stat().st_mtime_ns
-    source = (file, stamp, wanted)
+def _rows_of(file: str, rows: npt.NDArray[np.int64], wanted: Wanted) -> Sequence[Bands]:
+    source = _Source.of(file, wanted)
+    ahead = _AHEAD.get(source)
+    if ahead is not None:
+        ahead.wait()
     found = _LATELY.find(source, rows)
-    if found is None:
-        payload = _read_rows(file, stamp, rows, wanted)
-        found = _parsed(payload, wanted.names, overviews=wanted.overviews)
-        _LATELY.keep(source, rows, found, payload.nbytes + _BAND_BYTES * len(rows) * len(wanted.names))
+    return _look_up(source, rows) if found is None else found
+
+
+def _look_up(source: _Source, rows: npt.NDArray[np.int64]) -> Sequence[Bands]:
+    payload = _read_rows(source.file, source.stamp, rows, source.wanted)
+    found = _parsed(payload, source.wanted.names, overviews=source.wanted.overviews)
+    _LATELY.keep(source, rows, found, payload.nbytes + _BAND_BYTES * len(rows) * len(source.wanted.names))
     return found
 
 
-def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], wanted: _Wanted) -> pa.StructArray:
+class LookAhead:
+    """All rows of a small file, looked up before a statement asks for some; who asks meanwhile waits for them.
+
+    Announced where it is made, run in another thread. Large files, broken ones and those far away are left to whoever needs them.
+    """
+
+    MOST_ROWS = 256
+    MOST_BYTES = 4 << 20
+
+    def __init__(self, file: str, wanted: Wanted) -> None:
+        self._source = _Source.of(file, wanted)
+        self._done = threading.Event()
+        _AHEAD[self._source] = self
+
+    def run(self) -> Sequence[Bands]:
+        """The bands of the rows, where there are any."""
+        try:
+            metadata = _metadata(self._source.file, self._source.stamp)
+            nbytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+            if metadata.num_rows > self.MOST_ROWS or nbytes > self.MOST_BYTES:
+                return []
+            rows = np.arange(metadata.num_rows)
+            found = _LATELY.find(self._source, rows)
+            return _look_up(self._source, rows) if found is None else found
+        except Exception:  # noqa: BLE001 - whatever it is: whoever needs the rows is told
+            return []
+        finally:
+            _AHEAD.pop(self._source, None)
+            self._done.set()
+
+    def wait(self) -> None:
+        self._done.wait()
+
+
+_AHEAD: dict[_Source, LookAhead] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_AHEAD.clear)  # the threads stay behind
+
+
+def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], wanted: Wanted) -> pa.StructArray:
     remote = is_remote_file(file)
     metadata = _metadata(file, stamp)
     source = opened(file)
@@ -164,7 +224,7 @@ def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], wanted: _Want
     return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
 
 
-def _metadata_fields(metadata: pq.FileMetaData, groups: Sequence[int], wanted: _Wanted) -> list[str]:
+def _metadata_fields(metadata: pq.FileMetaData, groups: Sequence[int], wanted: Wanted) -> list[str]:
     """What is read of the bands' metadata: fields that are looked at, without lists that are empty in all rows of these groups."""
     leaves = {metadata.schema.column(leaf).path: leaf for leaf in range(len(metadata.schema))}
     chosen = []

@@ -7,13 +7,14 @@ from dataclasses import replace
 from rasteret_sql.sql import hints
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import PIXELS, area_ctes, reading, status_of, target_of
+from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, reading, status_of, target_of
 from rasteret_sql.sql.sources import BandType, Geometries
 
 
 def plan_read(arguments: Arguments) -> str:
     records, bands, options = reading(arguments, "collection")
     options = replace(options, pixels=arguments.choice("pixels", PIXELS), target=target_of(arguments, bands))
+    get_ready(records, options)
     types = [BandType("DOUBLE", "pixel", "")] * len(bands) if options.scaled else records.types(bands, "pixel")
     geometries = Geometries.of(arguments, "geometries")
     fixed = text(options.to_json())

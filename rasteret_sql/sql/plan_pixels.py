@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import PIXELS, area_ctes, reading, target_of
+from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, reading, target_of
 from rasteret_sql.sql.sources import Geometries, double_types
 
 RULES = ("fractional", *PIXELS)
@@ -25,6 +25,7 @@ def plan_pixels(arguments: Arguments) -> str:
     """
     records, bands, options = reading(arguments, "collection")
     options = replace(options, pixels=arguments.choice("pixels", RULES), target=target_of(arguments, bands))
+    get_ready(records, options)
     fractional = options.pixels == "fractional"
     types = double_types(bands) if options.scaled else records.types(bands, "value")
     geometries = Geometries.of(arguments, "geometries")

@@ -13,7 +13,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import reading, status_of
+from rasteret_sql.sql.reading import get_ready, reading, status_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
 from rasteret_sql.udfs.options import Options
 
@@ -102,6 +102,7 @@ class _Sample:
 
 def plan_sample(arguments: Arguments) -> str:
     asked = _asked(arguments)
+    get_ready(asked.records, asked.options)
     geometries = Geometries.of(arguments, "points")
     held = _held(asked.when("src"))
     read = _sample_all(asked, held) if asked.options.match == "all" else _first_match(asked, held)

@@ -14,7 +14,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeric, parse_expression
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import reading, status_of, target_of
+from rasteret_sql.sql.reading import get_ready, reading, status_of, target_of
 from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
 from rasteret_sql.udfs.options import Options
 
@@ -82,6 +82,7 @@ def plan_zonal(arguments: Arguments) -> str:
         statistics=tuple(names),
         target=target_of(arguments, asked.bands, asked.masking),
     )
+    get_ready(records, options)
     types = double_types(asked.bands) if options.scaled else records.types(asked.bands, "value")
     if records.collection is not None:
         asked.check({band: kind.name for band, kind in zip(asked.bands, types, strict=True) if kind.name})

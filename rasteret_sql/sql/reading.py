@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rasteret_sql.collection import ahead
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.raster.resample import RESAMPLING
@@ -53,6 +54,12 @@ def target_of(arguments: Arguments, bands: Sequence[str], kept: Sequence[str] = 
         if asked is not None and len(bands) == 1:
             raise InvalidArgument("resampling has no effect on one band without resolution or target_crs: its pixels come as stored")
     return Target(resolution, crs, align_to, resampling, tuple(kept))
+
+
+def get_ready(records: Records, options: Options) -> None:
+    """Begin with what the first call of the statement would wait for; DuckDB plans meanwhile."""
+    if records.collection is not None:
+        ahead.get_ready(records.collection.files, options.bands, overviews=not options.target.own)
 
 
 def area_ctes(

@@ -1,0 +1,47 @@
+"""What the first call of a statement would wait for, got ready while DuckDB still plans it: the records of a small collection, the ways to their
+CRSs, the codecs of their tiles.
+
+It only saves time: what goes wrong here goes wrong again, and is told, where the statement itself comes to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from rasteret_sql.collection.remote import is_remote_file
+from rasteret_sql.collection.rows import LookAhead, Wanted
+from rasteret_sql.errors import RasteretError
+from rasteret_sql.raster.codec import decode_segment
+from rasteret_sql.raster.crs import transform_points
+
+MOST_FILES = 4
+MOST_CRS = 4
+CRS84 = "OGC:CRS84"
+"""Of most geometries."""
+
+
+def get_ready(files: Sequence[str], bands: Sequence[str], *, overviews: bool) -> None:
+    """Begin with what reading these bands of a collection's files takes, in threads that end by themselves."""
+    if len(files) > MOST_FILES or any(map(is_remote_file, files)):
+        return
+    for file in files:
+        with suppress(OSError):  # gone meanwhile
+            ahead = LookAhead(file, Wanted(tuple(bands), overviews))
+            try:
+                threading.Thread(target=_get_ready, args=(ahead,), name="rasteret-ahead").start()
+            except RuntimeError:  # no more threads: it is waited for, so it is done here
+                ahead.run()
+
+
+def _get_ready(ahead: LookAhead) -> None:
+    bands = [band for record in ahead.run() for band in record if band is not None]
+    for crs in list(dict.fromkeys(band.crs for band in bands))[:MOST_CRS]:
+        with suppress(RasteretError):
+            transform_points(np.zeros(1), np.zeros(1), CRS84, crs)
+    for layout in dict.fromkeys(band.layout for band in bands):
+        with suppress(RasteretError):
+            decode_segment(b"", layout, layout.tile_height)  # imagecodecs loads a codec when it is first asked for
