@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import promises
 from benchmarks.serving import serving
 
 HERE = Path(__file__).parent
@@ -290,10 +291,13 @@ def main(argv: list[str] | None = None) -> None:
     if not (args.archive / "archive.json").is_file():
         parser.error(f"{args.archive} holds no archive; make one: python -m benchmarks.archive --out {args.archive}")
     found = run_all(args)
+    found["checks"] = promises.of_reads(found)
     out = args.out or HERE / "results" / f"{args.name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found, indent=1) + "\n")
     print(table(found))
+    for shown in found["checks"]:
+        print(f"{'met    ' if shown['met'] else 'NOT MET'}  {shown['text']}")
     if args.assert_budget and (bad := over_budget(found)):
         sys.exit(f"ours read more than the tiles need, or failed: {', '.join(bad)}")
 

@@ -16,24 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plot, report, run, zonal_memory
+from benchmarks.promises import check, wall
 
 HERE = Path(__file__).parent
 USES = (("sedonadb-plain", "rasterstats-paths"), ("sedonadb", "rasterstats"))
 """Both peers as their documentation shows them, and as we tuned them."""
 SLACK = 1.25
 """Two orders of rows take the same time if neither median is longer than the other's by more than this."""
-
-
-def wall(found: dict[str, Any], contender: str, workload: str, source: str, order: str = "shuffled") -> float | None:
-    """Median seconds of the first call; None where it did not run or was wrong."""
-    for result in found["results"]:
-        if (result["contender"], result["workload"], result["source"], result["order"]) == (contender, workload, source, order):
-            return None if result["error"] else float(result["first"]["wall_s"])
-    return None
-
-
-def check(text: str, met: bool) -> dict[str, Any]:
-    return {"text": text, "met": met}
 
 
 def at_most(found: dict[str, Any], workload: str, source: str, factor: float, peers: tuple[str, ...]) -> dict[str, Any]:

@@ -80,11 +80,11 @@ def test_who_needs_rows_meanwhile_waits_for_them(files, read, monkeypatch):
 
 
 def test_large_files_are_left_alone(files, read, monkeypatch):
-    monkeypatch.setattr(rows.LookAhead, "MOST_ROWS", 0)
+    monkeypatch.setattr(rows.LookAhead, "MOST_BANDS", 0)
     ahead.get_ready([str(file) for file in files], ["r"], overviews=False)
     await_threads()
     assert not read
-    monkeypatch.setattr(rows.LookAhead, "MOST_ROWS", 1)
+    monkeypatch.setattr(rows.LookAhead, "MOST_BANDS", 1)
     monkeypatch.setattr(ahead, "MOST_FILES", 1)
     ahead.get_ready([str(file) for file in files], ["r"], overviews=False)
     await_threads()
