@@ -13,9 +13,8 @@ from rasteret_sql.udfs.arrow import numbers
 
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, listing, near
-from rasteret_sql.raster.crs import check_crs, transform_bounds, transform_points, within_world
+from rasteret_sql.raster.crs import CRS84, check_crs, transform_bounds, transform_points, within_world
 
-CRS84 = "OGC:CRS84"
 _PAIRS = (("lon", "lat"), ("longitude", "latitude"), ("lng", "lat"), ("long", "lat"), ("x", "y"), ("easting", "northing"))
 """Names by which columns of coordinates are known; only messages guess by them."""
 NAMES = ("geometry", "geom", "wkb_geometry")

@@ -9,19 +9,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from rasteret_sql.collection.remote import is_remote_file
 from rasteret_sql.collection.rows import LookAhead, Wanted
-from rasteret_sql.errors import RasteretError
 from rasteret_sql.raster.codec import decode_segment
-from rasteret_sql.raster.crs import transform_points
+from rasteret_sql.raster.crs import CRS84, transform_points
+from rasteret_sql.raster.header import Layout
 
 MOST_FILES = 4
 MOST_CRS = 4
-CRS84 = "OGC:CRS84"
-"""Of most geometries."""
 
 
 def get_ready(files: Sequence[str], bands: Sequence[str], *, overviews: bool) -> None:
@@ -40,8 +39,18 @@ def get_ready(files: Sequence[str], bands: Sequence[str], *, overviews: bool) ->
 def _get_ready(ahead: LookAhead) -> None:
     bands = [band for record in ahead.run() for band in record if band is not None]
     for crs in list(dict.fromkeys(band.crs for band in bands))[:MOST_CRS]:
-        with suppress(RasteretError):
-            transform_points(np.zeros(1), np.zeros(1), CRS84, crs)
-    for layout in dict.fromkeys(band.layout for band in bands):
-        with suppress(RasteretError):
-            decode_segment(b"", layout, layout.tile_height)  # imagecodecs loads a codec when it is first asked for
+        _find_way(crs)
+    for layout in {band.layout.compression: band.layout for band in bands}.values():
+        _load_codec(layout)
+
+
+def _find_way(crs: str) -> None:
+    """From the CRS of most geometries."""
+    with suppress(Exception):
+        transform_points(np.zeros(1), np.zeros(1), CRS84, crs)
+
+
+def _load_codec(layout: Layout) -> None:
+    """Imagecodecs loads a codec when it is first asked for: here for a segment that holds nothing."""
+    with suppress(Exception):
+        decode_segment(b"", replace(layout, tile_width=8, tile_height=8), 8)

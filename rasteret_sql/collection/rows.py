@@ -166,7 +166,7 @@ class LookAhead:
     """
 
     MOST_BANDS = 128
-    """Rows times bands: a band takes 30 µs to parse, a hundred what DuckDB plans in."""
+    """Rows times bands: at 30 µs a band they are parsed sooner than DuckDB has planned."""
     MOST_BYTES = 4 << 20
 
     def __init__(self, file: str, wanted: Wanted) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -77,6 +79,18 @@ def test_who_needs_rows_meanwhile_waits_for_them(files, read, monkeypatch):
         thread.join(10)
     assert len(read) == 1
     assert found[0][0].href.endswith("a.tif")
+
+
+def test_codecs_and_ways_are_there(files):
+    """In a process of its own: nothing of either is loaded before."""
+    script = (
+        "import sys; from rasteret_sql.collection import ahead; from rasteret_sql.raster import crs; import threading\n"
+        f"ahead.get_ready({[str(file) for file in files]!r}, ['r'], overviews=False)\n"
+        "[thread.join() for thread in threading.enumerate() if thread.name == 'rasteret-ahead']\n"
+        "print('imagecodecs._deflate' in sys.modules, crs._transformer.cache_info().currsize)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["True", "2"], "")
 
 
 def test_large_files_are_left_alone(files, read, monkeypatch):
