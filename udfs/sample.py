@@ -16,7 +16,7 @@ from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.tickets import POINTS
 
 from rasteret_sql.collection.nested import one_chunk
-from rasteret_sql.collection.rows import bands_of_payload
+from rasteret_sql.collection.rows import bands_of_payload, rows_by_bands
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget
@@ -244,7 +244,7 @@ def _distances(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) ->
 
 
 def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array, kind: str) -> pa.Array:
-    """Scalar form: one value per (record, point) row, NULL where there is none."""
+    """Scalar form: one value per (record, point) row, NULL where there is none; rows of one record are read together."""
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], arrow_type(kind))
@@ -254,10 +254,11 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
     points = Points(x, y, one_chunk(crs)[0].as_py())
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
     with chosen.query(statement_of(statement)) as query:
-        visits = [Visit(mine, np.array([row])) for row, mine in enumerate(bands)]
+        visits = [Visit(mine, rows) for mine, rows in rows_by_bands(bands)]
         results = PointReader(points, query).all(visits)
     out, valid = np.zeros(len(bands), dtype=arrow_type(kind).to_pandas_dtype()), np.zeros(len(bands), bool)
-    for row, (result, mine) in enumerate(zip(results, bands, strict=True)):
-        if len(result.points) and result.valid[0][0] and mine[0] is not None and (found := result.values[0]) is not None:
-            out[row], valid[row] = physical(found, mine[0], scaled=chosen.scaled)[0], True
+    for visit, result in zip(visits, results, strict=True):
+        band, found = visit.bands[0], result.values[0]
+        if band is not None and found is not None:
+            out[result.points], valid[result.points] = physical(found, band, scaled=chosen.scaled), result.valid[0]
     return pa.array(out, arrow_type(kind), mask=~valid)

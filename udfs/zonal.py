@@ -11,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
-from rasteret_sql.udfs.arrow import list_parts, lists, rows_at
-from rasteret_sql.udfs.options import Options, options_of, statement_of
+from rasteret_sql.udfs.arrow import list_parts, lists, numbers, rows_at
+from rasteret_sql.udfs.options import Options, options_of, parse_options, statement_of
 from rasteret_sql.udfs.read import NO_CENTRE
 from rasteret_sql.udfs.tickets import ZONES
 
+from rasteret_sql.collection.alike import alike_rows
 from rasteret_sql.collection.nested import one_chunk
-from rasteret_sql.collection.rows import bands_of_payload
+from rasteret_sql.collection.rows import bands_of_payload, rows_by_bands
 from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.statistics import DEFINITIONS, Arrays, Counts, Numbers, Places, Result, Shares, needs_of, parse_statistics
 from rasteret_sql.reader.band import Band
@@ -51,6 +52,7 @@ RESULT = (
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 def hold(zones: pa.Array, crs: pa.Array) -> pa.Array:
@@ -295,27 +297,44 @@ def _messages(found: ZoneRows, request: ZoneRequest, kept: Ints) -> pa.Array:
 
 
 def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array) -> pa.Array:
-    """Scalar form: one number per (record, polygon) row, NULL where there is none; rows of one record are read together."""
-    chosen = options_of(options)
-    if chosen is None:
+    """Scalar form: one number per (record, polygon) row, NULL where there is none. A polygon that comes again with other records is one zone."""
+    texts = one_chunk(options).dictionary_encode()
+    if not len(texts):
         return pa.array([], pa.float64())
-    statistic = parse_statistics(chosen.statistics)[0]
+    wkbs = one_chunk(geometry)
+    alike = alike_rows([wkbs], [wkbs])
+    shapes = ZoneShapes(np.asarray(shapely.from_wkb(wkbs.take(pa.array(alike.firsts)).to_numpy(zero_copy_only=False))), one_chunk(crs)[0].as_py())
+    number, places = statement_of(statement), numbers(texts.indices)
+    out, known = np.zeros(len(texts)), np.zeros(len(texts), dtype=bool)
+    for index, text in enumerate(texts.dictionary.to_pylist()):
+        rows = np.flatnonzero(places == index)
+        out[rows], known[rows] = _zone_values(parse_options(text), rows_at(payload, rows), alike.which[rows], shapes, number)
+    return pa.array(out, pa.float64(), mask=~known)
+
+
+def _zone_values(options: Options, payload: pa.StructArray, zones: Ints, shapes: ZoneShapes, statement: int | None) -> tuple[Floats, Bools]:
+    """One statistic of each row's zone in the record beside it, and whether there is one."""
+    statistic = parse_statistics(options.statistics)[0]
     if DEFINITIONS[statistic.name].kind not in (Numbers, Counts):
         raise InvalidArgument(f"{statistic.name} is no number; FROM rasteret_zonal(…, stats := ['{statistic.name}']) gives it")
-    bands = [row[0] for row in bands_of_payload(one_chunk(payload), chosen.bands)]
-    members: dict[object, list[int]] = {}
-    for row, band in enumerate(bands):
-        if band is not None:
-            members.setdefault((band.href, band.sample, band.etag, band.grid, band.crs, band.nodata), []).append(row)
-    visits = [ZoneVisit((bands[rows[0]],), np.array(rows, dtype=np.int64), number, number) for number, rows in enumerate(members.values())]
-    shapes = ZoneShapes(np.asarray(shapely.from_wkb(np.asarray(one_chunk(geometry).to_pylist(), dtype=object))), one_chunk(crs)[0].as_py())
-    request = _request(chosen, ["DOUBLE"])
-    with chosen.query(statement_of(statement)) as query:
+    visits: list[ZoneVisit] = []
+    pairs = np.full(len(zones), -1)
+    for mine, rows in rows_by_bands(bands_of_payload(payload, options.bands)):
+        if mine[0] is not None:
+            pairs[rows] = len(visits) * len(shapes.shapes) + zones[rows]
+            visits.append(ZoneVisit(mine, np.unique(zones[rows]), len(visits), len(visits)))
+    request = _request(options, ["DOUBLE"])
+    with options.query(statement) as query:
         found = ZoneReader(shapes, request, query, _no_expressions).read(visits)
-    values, valid = _Sorted(found, chosen.bands[0], request).numbers(0)
-    out, known = np.zeros(len(bands)), np.zeros(len(bands), dtype=bool)
-    out[found.zones], known[found.zones] = values, valid
-    return pa.array(out, pa.float64(), mask=~known)
+    values, valid = _Sorted(found, options.bands[0], request).numbers(0)
+    read = found.groups * len(shapes.shapes) + found.zones
+    order = np.argsort(read)
+    place = np.searchsorted(read, pairs, sorter=order)
+    here = np.isin(pairs, read)
+    row = order[place[here]]
+    out, known = np.zeros(len(zones)), np.zeros(len(zones), dtype=bool)
+    out[here], known[here] = values[row], valid[row]
+    return out, known
 
 
 def _no_expressions(*_: object) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rasteret_sql.collection.alike import alike_rows
 from rasteret_sql.collection.assets import rewrite
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.remote import RemoteFile, is_remote_file, mount_of, opened
@@ -42,6 +43,21 @@ def bands_of_payload(payload: pa.StructArray, names: Sequence[str], *, overviews
 
 
 def _parsed(payload: pa.StructArray, names: Sequence[str], *, overviews: bool) -> list[Bands]:
+    """Rows that are the same have the same bands: the records of a join are parsed once each."""
+    keys, columns = [], [payload.field("crs")]
+    for index in range(len(names)):
+        asset, meta = (payload.field(f"b{index}").field(part) for part in ("asset", "meta"))
+        keys.append(asset.field("href"))
+        read = MetadataReader.reads([field.name for field in meta.type], overviews=overviews)
+        columns += [asset, meta.is_valid(), *(meta.field(name) for name in read)]
+    alike = alike_rows(keys, columns)
+    if len(alike.firsts) < len(payload):
+        different = _parsed_each(payload.take(pa.array(alike.firsts)), names, overviews=overviews)
+        return [different[place] for place in alike.which.tolist()]
+    return _parsed_each(payload, names, overviews=overviews)
+
+
+def _parsed_each(payload: pa.StructArray, names: Sequence[str], *, overviews: bool) -> list[Bands]:
     crs = payload.field("crs").to_pylist()
     columns = []
     for index, name in enumerate(names):
@@ -54,6 +70,14 @@ def _parsed(payload: pa.StructArray, names: Sequence[str], *, overviews: bool) -
         if band is not None and not band.crs:
             raise InvalidArgument(f"{band.href} names no CRS and the record's crs is empty; give it with crs := 'EPSG:…'")
     return bands
+
+
+def rows_by_bands(bands: Sequence[Bands]) -> list[tuple[Bands, npt.NDArray[np.int64]]]:
+    """Rows of one record together: the bands of each, with its rows in their order."""
+    members: dict[int, list[int]] = {}
+    for row, mine in enumerate(bands):
+        members.setdefault(id(mine), []).append(row)
+    return [(bands[rows[0]], np.array(rows, np.int64)) for rows in members.values()]
 
 
 def _assets(asset: pa.StructArray) -> tuple[list[str | None], list[int | None]]:

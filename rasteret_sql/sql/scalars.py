@@ -1,14 +1,16 @@
-"""Small functions that SQL folds while binding the scalar forms."""
+"""Small functions of the scalar forms: types that SQL folds while binding, and the options of their rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
+from rasteret_sql.collection.alike import alike_rows
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, one_line
-from rasteret_sql.settings import resolve_settings
+from rasteret_sql.settings import Settings, resolve_settings
 from rasteret_sql.sql.interrupts import bound
 from rasteret_sql.udfs.geometry import struct_fields
 from rasteret_sql.udfs.options import Options
@@ -22,29 +24,35 @@ def typed_field(struct_type: pa.Array, wanted: pa.Array) -> pa.Array:
 
 def scalar_options(function: pa.Array, band: pa.Array, settings: pa.Array) -> pa.Array:
     """Options of a scalar call: one band, the settings of the connection."""
-    made: list[str] = []
-    for called, name, values in zip(one_chunk(function).to_pylist(), _texts("band", band), one_chunk(settings).to_pylist(), strict=True):
-        chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
-        options = Options(called, (name,), settings=resolve_settings(chosen))
-        bound(options.settings.origin)
-        made.append(options.to_json())
-    return pa.array(made, pa.string())
-
-
-def _texts(argument: str, column: pa.Array) -> list[Any]:
-    """The values of an argument that is a text; None for NULL, which the call answers."""
-    values = one_chunk(column)
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_null(values.type)):
-        raise InvalidArgument(f"{argument} is {one_line(str(values.type), 80)}; a text in quotes is valid")
-    return list(values.to_pylist())
+    _check_text("band", band)
+    return _for_each(lambda called, name, chosen: Options(called, (name,), settings=chosen), function, band, settings)
 
 
 def zonal_options(band: pa.Array, stat: pa.Array, settings: pa.Array) -> pa.Array:
     """Options of the scalar ``rasteret_zonal``: one band, one statistic, exact coverage."""
+    _check_text("band", band)
+    _check_text("stat", stat)
+    return _for_each(_zonal_options, band, stat, settings)
+
+
+def _zonal_options(band: str, stat: str, settings: Settings) -> Options:
+    return Options("rasteret_zonal", (band,), pixels="fractional", outputs=(band,), statistics=(stat,), settings=settings)
+
+
+def _check_text(argument: str, column: pa.Array) -> None:
+    """NULL is for the call to answer."""
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise InvalidArgument(f"{argument} is {one_line(str(kind), 80)}; a text in quotes is valid")
+
+
+def _for_each(make: Callable[[Any, Any, Settings], Options], first: pa.Array, second: pa.Array, settings: pa.Array) -> pa.Array:
+    """The options of each row as JSON; made once for rows that are the same, as all rows of a statement mostly are."""
+    columns = [one_chunk(column) for column in (first, second, settings)]
+    alike = alike_rows(columns[:2], columns[2:])
     made: list[str] = []
-    for name, statistic, values in zip(_texts("band", band), _texts("stat", stat), one_chunk(settings).to_pylist(), strict=True):
-        chosen: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
-        options = Options("rasteret_zonal", (name,), pixels="fractional", outputs=(name,), statistics=(statistic,), settings=resolve_settings(chosen))
+    for a, b, values in zip(*(column.take(pa.array(alike.firsts)).to_pylist() for column in columns), strict=True):
+        options = make(a, b, resolve_settings({key: value for key, value in values.items() if value is not None}))
         bound(options.settings.origin)
         made.append(options.to_json())
-    return pa.array(made, pa.string())
+    return alike.expanded(made, pa.string())

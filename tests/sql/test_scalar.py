@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import pyarrow as pa
 import pytest
 import shapely
 from pyproj import Transformer
+from rasteret_sql.udfs.options import Options
 
+from rasteret_sql.collection.schema import MetadataReader
+from rasteret_sql.reader.points import PointReader
 from tests.reader.oracle import SKY, write_tif
 
 LONLAT = Transformer.from_crs("EPSG:32633", "OGC:CRS84", always_xy=True)
@@ -104,6 +108,57 @@ def test_several_bands_in_one_expression(con, s2: str) -> None:
     ).fetchall()
     assert {row for row in found if row[2] is not None} == {row for row in table if row[2] is not None}
     assert any(row[2] is not None and row[2] < 0 for row in found)
+
+
+def test_statistics_row_by_row(con, s2: str) -> None:
+    """The statistic may be a column; each row gets its own."""
+    names = ["mean", "max", "count", "quantile(0.9)"]
+    con.register("wanted", pa.table({"stat": names}))
+    con.execute("CREATE TEMP TABLE asked AS SELECT * FROM q CROSS JOIN wanted ORDER BY hash(id, stat)").fetchall()
+    found = con.execute(f"SELECT p.id, s.id, p.stat, rasteret_zonal(s, p.geom, 'B4', p.stat) FROM {JOIN.format('asked')}").fetchall()
+    listed = ", ".join(f"'{name}'" for name in names)
+    table = {
+        (plot, record): values
+        for plot, record, *values in con.execute(
+            f"SELECT id, record_id, mean, max, count, quantile_90 FROM rasteret_zonal('s2', 'q', bands := ['B4'], stats := [{listed}])"
+        ).fetchall()
+    }
+    assert len({value for *_, value in found if value is not None}) > 40
+    for plot, record, stat, value in found:
+        values = table.get((plot, record))
+        assert value == (None if values is None else values[names.index(stat)]), (plot, record, stat)
+
+
+def test_records_of_one_file_keep_their_own_metadata(con, s2: str) -> None:
+    """Same file, same band, another nodata value: rows that take turns in a join each have the rule of their record."""
+    con.execute(
+        """CREATE TEMP TABLE twins AS FROM rasteret_collection('s2') UNION ALL
+        SELECT * REPLACE (id || '+' AS id, struct_update(B4_metadata, nodata := 1.0) AS B4_metadata) FROM rasteret_collection('s2')"""
+    ).fetchall()
+    found = con.execute("SELECT p.id, b.id, rasteret_sample(b, p.geom, 'B4') FROM p, twins AS b ORDER BY hash(p.id, b.id)").fetchall()
+    values = {(point, record): value for point, record, value in found}
+    changed = 0
+    for (point, record), value in values.items():
+        if not record.endswith("+"):
+            other = values[point, f"{record}+"]
+            assert (value, other) in {(None, None), (None, 0), (1, None)} or (value == other and value not in {0, 1})
+            changed += value != other
+    assert changed > 20
+
+
+def test_a_join_works_once_on_each_record(con, s2: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """15,000 rows of three records: what does not depend on the row is not done for each."""
+    made: Counter[str] = Counter()
+    for owner, name in ((MetadataReader, "band"), (Options, "to_json"), (PointReader, "_inside")):
+        inner = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, inner=inner, name=name: made.update([name]) or inner(*args))
+    con.execute("CREATE TEMP TABLE many AS SELECT geom, i FROM p, range(42) AS t(i) LIMIT 5000").fetchall()
+    sql = "SELECT count(*), sum(rasteret_sample(s, p.geom, 'B4')) FROM many AS p, rasteret_collection('s2') AS s"
+    rows, total = con.execute(sql).fetchall()[0]
+    assert rows == 15000
+    assert con.execute("SELECT sum(B4) FROM rasteret_sample('s2', 'many', bands := ['B4'])").fetchall() == [(total,)]
+    assert set(made) == {"band", "to_json", "_inside"}
+    assert max(made.values()) < 200
 
 
 @pytest.mark.parametrize("point", ["'POINT EMPTY'", "NULL::VARCHAR", "'POINT (0 0)'"])
