@@ -58,18 +58,20 @@ class OursReader(Contender):
         return PointReader(Points(self.inputs.lon, self.inputs.lat, "OGC:CRS84"), query).all([Visit(bands, every) for _, bands in self.records])
 
     def blocks(self, query: Any) -> Any:
+        from rasteret_sql.raster.coverage import geometry_masks
         from rasteret_sql.raster.grid import Window
-        from rasteret_sql.reader.areas import BlockRequest, masks_of, project, read_blocks, read_grid, windows_of
+        from rasteret_sql.reader.areas import BlockRequest, read_blocks, read_grid
+        from rasteret_sql.reader.shapes import Shapes
 
         rule = "window" if self.inputs.workload == "W3" else "center"
+        given = Shapes(self.shapes, "OGC:CRS84")
         drawn: dict[Any, Any] = {}
         requests, places = [], []
         for scene, bands in self.records:
             where = read_grid(bands)
             if where not in drawn:
-                shapes = project(self.shapes, "OGC:CRS84", where[1])
-                windows = windows_of(shapes, where[0])
-                drawn[where] = (windows, masks_of(shapes, where[0], windows, rule))
+                shapes, windows = given.on(where[1], where[0])
+                drawn[where] = (windows, geometry_masks(shapes, where[0], windows, rule))
             windows, masks = drawn[where]
             for number in np.flatnonzero(windows[:, 2] * windows[:, 3]).tolist():
                 requests.append(BlockRequest(bands, where[0], Window(*windows[number].tolist()), masks[number]))
@@ -78,7 +80,7 @@ class OursReader(Contender):
 
     def zones(self, query: Any) -> Any:
         from rasteret_sql.raster.statistics import needs_of, parse_statistics
-        from rasteret_sql.reader.shapes import ZoneShapes
+        from rasteret_sql.reader.shapes import Shapes
         from rasteret_sql.reader.zones import ZoneReader, ZoneRequest, ZoneVisit
 
         bands, statistics = self.inputs.bands, parse_statistics(STATISTICS)
@@ -86,7 +88,7 @@ class OursReader(Contender):
         request = ZoneRequest(bands, bands, {}, uses, kinds, statistics, needs_of(statistics))
         every = np.arange(len(self.inputs.ids))
         visits = [ZoneVisit(found, every, number, number) for number, (_, found) in enumerate(self.records)]
-        return ZoneReader(ZoneShapes(self.shapes, "OGC:CRS84"), request, query, lambda *_: {}).read(visits)
+        return ZoneReader(Shapes(self.shapes, "OGC:CRS84"), request, query, lambda *_: {}).read(visits)
 
     def numbers(self, rows: Any) -> np.ndarray:
         inputs = self.inputs

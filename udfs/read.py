@@ -23,9 +23,10 @@ from rasteret_sql.udfs.tickets import BOOK
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.progress import foresee
+from rasteret_sql.raster.coverage import geometry_masks
 from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.raster.targets import check_sizes
-from rasteret_sql.reader.areas import Block, Windows, masks_of, tile_order
+from rasteret_sql.reader.areas import Block, Windows, tile_order
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.engine import Query
@@ -246,7 +247,7 @@ def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries,
 def _shared_masks(shapes: Objects, nos: npt.NDArray[Any], grid: Grid, windows: Windows, pixels: str) -> list[npt.NDArray[np.bool_]]:
     """One mask per distinct geometry: records on one grid share it."""
     _, firsts, back = np.unique(nos, return_index=True, return_inverse=True)
-    drawn = masks_of(shapes[firsts], grid, windows[firsts], pixels)
+    drawn = geometry_masks(shapes[firsts], grid, windows[firsts], pixels)
     return [drawn[i] for i in back.tolist()]
 
 

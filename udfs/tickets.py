@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from rasteret_sql.errors import BudgetExceeded
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.levels import View
-from rasteret_sql.reader.shapes import ZoneShapes
+from rasteret_sql.reader.shapes import Shapes
 from rasteret_sql.reader.validity import band_key
 from rasteret_sql.reader.visits import Points
 
@@ -114,4 +114,4 @@ class Shelf(Generic[Held]):
 
 BOOK = RecordBook()
 POINTS: Shelf[Points] = Shelf("points", lambda points: points.nbytes)
-ZONES: Shelf[ZoneShapes] = Shelf("zones", lambda zones: zones.nbytes)
+ZONES: Shelf[Shapes] = Shelf("zones", lambda zones: zones.nbytes)

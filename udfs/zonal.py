@@ -24,7 +24,7 @@ from rasteret_sql.raster.statistics import DEFINITIONS, Arrays, Counts, Numbers,
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.levels import source_windows, view_of
-from rasteret_sql.reader.shapes import ZoneShapes, ZonesMet, zones_met
+from rasteret_sql.reader.shapes import Shapes, ZonesMet, zones_met
 from rasteret_sql.reader.tally import ERROR, ZoneRows
 from rasteret_sql.reader.zones import MASK, WEIGHT, Evaluate, ZoneReader, ZoneRequest, ZoneVisit
 
@@ -64,11 +64,11 @@ def hold(zones: pa.Array, crs: pa.Array) -> pa.Array:
     return pa.array(tickets, pa.int64())
 
 
-def _dense(given: pa.StructArray, crs: str) -> ZoneShapes:
+def _dense(given: pa.StructArray, crs: str) -> Shapes:
     nos = given.field("no").to_numpy()
     shapes = np.empty(len(nos), dtype=object)
     shapes[nos] = shapely.from_wkb(np.asarray(given.field("wkb").to_pylist(), dtype=object))
-    return ZoneShapes(shapes, crs)
+    return Shapes(shapes, crs)
 
 
 def weigh(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array) -> pa.Array:
@@ -303,7 +303,7 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
         return pa.array([], pa.float64())
     wkbs = one_chunk(geometry)
     alike = alike_rows([wkbs], [wkbs])
-    shapes = ZoneShapes(np.asarray(shapely.from_wkb(wkbs.take(pa.array(alike.firsts)).to_numpy(zero_copy_only=False))), one_chunk(crs)[0].as_py())
+    shapes = Shapes(np.asarray(shapely.from_wkb(wkbs.take(pa.array(alike.firsts)).to_numpy(zero_copy_only=False))), one_chunk(crs)[0].as_py())
     number, places = statement_of(statement), numbers(texts.indices)
     out, known = np.zeros(len(texts)), np.zeros(len(texts), dtype=bool)
     for index, text in enumerate(texts.dictionary.to_pylist()):
@@ -312,7 +312,7 @@ def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arra
     return pa.array(out, pa.float64(), mask=~known)
 
 
-def _zone_values(options: Options, payload: pa.StructArray, zones: Ints, shapes: ZoneShapes, statement: int | None) -> tuple[Floats, Bools]:
+def _zone_values(options: Options, payload: pa.StructArray, zones: Ints, shapes: Shapes, statement: int | None) -> tuple[Floats, Bools]:
     """One statistic of each row's zone in the record beside it, and whether there is one."""
     statistic = parse_statistics(options.statistics)[0]
     if DEFINITIONS[statistic.name].kind not in (Numbers, Counts):

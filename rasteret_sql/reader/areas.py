@@ -11,12 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from rasteret_sql.errors import RasteretError, UnsupportedRaster
-from rasteret_sql.raster.coverage import geometry_masks
-from rasteret_sql.raster.crs import transform_geometries
-from rasteret_sql.raster.grid import Grid, Window, geometry_windows
+from rasteret_sql.raster.grid import Grid, Window
 from rasteret_sql.reader.band import Band, fill_value
 from rasteret_sql.reader.cache import Pixels
 from rasteret_sql.reader.engine import Query
@@ -78,21 +75,6 @@ def read_grid(bands: Sequence[Band | None]) -> tuple[Grid, str] | None:
         )
     finest = min(present, key=lambda band: abs(band.grid.transform[0] * band.grid.transform[4] - band.grid.transform[1] * band.grid.transform[3]))
     return finest.grid, crs
-
-
-def project(geometries: npt.NDArray[np.object_], crs: str, target: str) -> npt.NDArray[np.object_]:
-    """The geometries in a record's CRS, edges densified where the two CRSs differ."""
-    return transform_geometries(geometries, crs, target)
-
-
-def windows_of(projected: npt.NDArray[np.object_], grid: Grid) -> Windows:
-    """The window of each geometry, cut to the raster; height or width 0 where they do not meet."""
-    return geometry_windows(shapely.bounds(projected) if grid.axis_aligned else projected, grid)
-
-
-def masks_of(projected: npt.NDArray[np.object_], grid: Grid, windows: Windows, pixels: str) -> list[Bools]:
-    """Which pixels of its window each geometry selects, by the rule ``center``, ``all_touched`` or ``window``."""
-    return geometry_masks(projected, grid, windows, pixels)
 
 
 def block_nbytes(bands: Sequence[Band | None], windows: Windows) -> Ints:

@@ -11,18 +11,17 @@ import shapely
 from rasteret_sql.raster.crs import transform_geometries, turned_onto
 from rasteret_sql.raster.grid import Grid, geometry_windows
 from rasteret_sql.raster.targets import MAX_ZONE_PIXELS, check_sizes, endless_windows
+from rasteret_sql.reader.areas import Windows
 from rasteret_sql.reader.levels import View, bounded
 
 Objects = npt.NDArray[np.object_]
 Ints = npt.NDArray[np.int64]
-Windows = npt.NDArray[np.int64]
-"""(n, 4): row, col, height, width."""
 _VERTEX_BYTES = 16
 _SHAPE_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ZoneShapes:
+class Shapes:
     """Geometries in one CRS (None for missing ones), named by position."""
 
     shapes: Objects
@@ -37,14 +36,18 @@ class ZoneShapes:
 
     def on(self, crs: str, grid: Grid) -> tuple[Objects, Windows]:
         """All geometries in a record's CRS (edges densified where it is another), and their windows on its grid: height 0 where they miss it."""
-        if crs not in self._projected:
-            self._projected[crs] = transform_geometries(self.shapes, self.crs, crs)
         if (crs, grid) not in self._on:
-            shapes = turned_onto(self._projected[crs], crs, grid)
+            shapes = turned_onto(self.projected(crs), crs, grid)
             endless = grid.width == 0
             windows = endless_windows(shapes, grid) if endless else geometry_windows(shapely.bounds(shapes) if grid.axis_aligned else shapes, grid)
             self._on[crs, grid] = shapes, windows
         return self._on[crs, grid]
+
+    def projected(self, crs: str) -> Objects:
+        """All geometries in a CRS, within ±180° where it is geographic."""
+        if crs not in self._projected:
+            self._projected[crs] = transform_geometries(self.shapes, self.crs, crs)
+        return self._projected[crs]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +64,7 @@ class ZonesMet:
     """All geometries of the call, in the view's CRS."""
 
 
-def zones_met(shapes: ZoneShapes, view: View | None, candidates: Ints) -> ZonesMet:
+def zones_met(shapes: Shapes, view: View | None, candidates: Ints) -> ZonesMet:
     """Which of the candidates (positions, ascending) have a window on the record's own grid and on that of its view.
 
     Raises :class:`BudgetExceeded` for a grid that no one can have meant: of more than :data:`MAX_ZONE_PIXELS` around a geometry.

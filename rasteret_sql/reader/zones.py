@@ -30,7 +30,7 @@ from rasteret_sql.reader.gather import Bools, Gathered, Ints, segment_job
 from rasteret_sql.reader.levels import View, view_of
 from rasteret_sql.reader.resampled import BlockChunk, block_size, read_block_chunks
 from rasteret_sql.reader.segments import SegmentJob, read_segments
-from rasteret_sql.reader.shapes import ZoneShapes, ZonesMet, zones_met
+from rasteret_sql.reader.shapes import Shapes, ZonesMet, zones_met
 from rasteret_sql.reader.tally import Failure, Tally, ZoneRows
 from rasteret_sql.reader.validity import band_key, valid_pixels
 
@@ -86,7 +86,7 @@ class ZoneRequest:
 class ZoneReader:
     """Reads visits of one set of zones."""
 
-    def __init__(self, shapes: ZoneShapes, request: ZoneRequest, query: Query, evaluate: Evaluate) -> None:
+    def __init__(self, shapes: Shapes, request: ZoneRequest, query: Query, evaluate: Evaluate) -> None:
         self.shapes = shapes
         self.request = request
         self.query = query
