@@ -225,15 +225,17 @@ def test_many_clients_at_once(server: SampleServer) -> None:
 
 @pytest.mark.parametrize("size", [100, 100_000])
 def test_answers_do_not_wait_for_acknowledgements(server: SampleServer, root: Path, size: int) -> None:
-    """Head and body in two packets under Nagle's algorithm cost about 40 ms a request: 4 s here."""
+    """Head and body in two packets under Nagle's algorithm cost about 40 ms a request, also on a machine that has nothing else to do."""
     (root / "body").write_bytes(bytes(size))
     connection = connect(server)
-    begun = time.perf_counter()
+    seconds = []
     for _ in range(100):
+        begun = time.perf_counter()
         connection.request("GET", "/body")
         assert len(connection.getresponse().read()) == size
+        seconds.append(time.perf_counter() - begun)
     connection.close()
-    assert time.perf_counter() - begun < 2.0
+    assert sorted(seconds)[25] < 0.03, "a quarter of them at least, whatever else the machine does"
 
 
 def test_stop_ends_kept_connections_and_threads(root: Path) -> None:

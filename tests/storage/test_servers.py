@@ -66,7 +66,7 @@ def test_latency_and_rate(folder):
     with RangeServer(folder, latency_s=0.1, rate_bytes_s=1_000_000) as server:
         began = time.monotonic()
         fetch(server.url("sub/a%20b.tif"))
-        assert 0.35 < time.monotonic() - began < 2.0
+        assert time.monotonic() - began > 0.35
 
 
 def test_a_process_of_its_own(folder):
