@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from rasteret_sql.collection.views import without_views
 from rasteret_sql.errors import InvalidArgument, one_line
 
 _TEXT_ENDINGS = {".csv": ",", ".tsv": "\t"}
@@ -27,9 +28,9 @@ def table_of(source: Any) -> pa.Table:
     if isinstance(source, list) and all(isinstance(row, Mapping) for row in source):
         return pa.Table.from_pylist(source)
     if hasattr(source, "__arrow_c_stream__"):
-        return _without_views(pa.table(source))
+        return _plain(pa.table(source))
     if hasattr(source, "__arrow_c_array__"):
-        return _without_views(pa.Table.from_batches([pa.record_batch(source)]))
+        return _plain(pa.Table.from_batches([pa.record_batch(source)]))
     raise InvalidArgument(f"a {type(source).__name__} is no table; Arrow, a DuckDB relation, a data frame, a list of dictionaries or a path is valid")
 
 
@@ -45,9 +46,9 @@ def _read(path: Path) -> pa.Table:
         raise InvalidArgument(f"{path} is no {'Parquet' if separator is None else 'CSV'} file: {one_line(str(error), 120)}") from None
 
 
-def _without_views(table: pa.Table) -> pa.Table:
-    """Text views, which polars gives, as texts."""
+def _plain(table: pa.Table) -> pa.Table:
     for place, column in enumerate(table.columns):
-        if str(column.type) == "string_view":
-            table = table.set_column(place, table.column_names[place], column.cast(pa.string()))
+        plain = without_views(column)
+        if plain is not column:
+            table = table.set_column(place, table.field(place).with_type(plain.type), plain)
     return table

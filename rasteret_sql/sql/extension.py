@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from rasteret_sql.collection.views import without_views
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.settings import resolve_settings
 from rasteret_sql.sql import interrupts
@@ -144,7 +145,12 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         functions[f"__rasteret_value_{slot}"] = (_with(sample.value, name), name, False)
     for name, slot in PIXEL_SLOTS.items():
         functions[f"__rasteret_pixels_{slot}"] = (_with(read.pixels, name), f"{name}[]", False)
-    return {name: (counted(function), result, effects) for name, (function, result, effects) in functions.items()}
+    return {name: (counted(_plainly(function)), result, effects) for name, (function, result, effects) in functions.items()}
+
+
+def _plainly(function: Function) -> Function:
+    """The function for columns of any version of Arrow's format that DuckDB is set to send."""
+    return lambda *columns: function(*(without_views(column) for column in columns))
 
 
 def _with(function: Function, last: Any) -> Function:
