@@ -299,12 +299,12 @@ def _messages(found: ZoneRows, request: ZoneRequest, kept: Ints) -> pa.Array:
 def value(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array) -> pa.Array:
     """Scalar form: one number per (record, polygon) row, NULL where there is none. A polygon that comes again with other records is one zone."""
     texts = one_chunk(options).dictionary_encode()
-    if not len(texts):
-        return pa.array([], pa.float64())
+    if not len(texts.dictionary):
+        return pa.nulls(len(texts), pa.float64())
     wkbs = one_chunk(geometry)
     alike = alike_rows([wkbs], [wkbs])
     shapes = Shapes(np.asarray(shapely.from_wkb(wkbs.take(pa.array(alike.firsts)).to_numpy(zero_copy_only=False))), one_chunk(crs)[0].as_py())
-    number, places = statement_of(statement), numbers(texts.indices)
+    number, places = statement_of(statement), numbers(texts.indices.fill_null(-1))
     out, known = np.zeros(len(texts)), np.zeros(len(texts), dtype=bool)
     for index, text in enumerate(texts.dictionary.to_pylist()):
         rows = np.flatnonzero(places == index)

@@ -29,14 +29,14 @@ def scalar_options(function: pa.Array, band: pa.Array, settings: pa.Array) -> pa
 
 
 def zonal_options(band: pa.Array, stat: pa.Array, settings: pa.Array) -> pa.Array:
-    """Options of the scalar ``rasteret_zonal``: one band, one statistic, exact coverage."""
+    """Options of the scalar ``rasteret_zonal``: one band, one statistic, exact coverage; NULL where the statistic is."""
     _check_text("band", band)
     _check_text("stat", stat)
     return _for_each(_zonal_options, band, stat, settings)
 
 
-def _zonal_options(band: str, stat: str, settings: Settings) -> Options:
-    return Options("rasteret_zonal", (band,), pixels="fractional", outputs=(band,), statistics=(stat,), settings=settings)
+def _zonal_options(band: str, stat: str | None, settings: Settings) -> Options | None:
+    return None if stat is None else Options("rasteret_zonal", (band,), pixels="fractional", outputs=(band,), statistics=(stat,), settings=settings)
 
 
 def _check_text(argument: str, column: pa.Array) -> None:
@@ -46,13 +46,16 @@ def _check_text(argument: str, column: pa.Array) -> None:
         raise InvalidArgument(f"{argument} is {one_line(str(kind), 80)}; a text in quotes is valid")
 
 
-def _for_each(make: Callable[[Any, Any, Settings], Options], first: pa.Array, second: pa.Array, settings: pa.Array) -> pa.Array:
+def _for_each(make: Callable[[Any, Any, Settings], Options | None], first: pa.Array, second: pa.Array, settings: pa.Array) -> pa.Array:
     """The options of each row as JSON; made once for rows that are the same, as all rows of a statement mostly are."""
     columns = [one_chunk(column) for column in (first, second, settings)]
     alike = alike_rows(columns[:2], columns[2:])
-    made: list[str] = []
+    made: list[str | None] = []
     for a, b, values in zip(*(column.take(pa.array(alike.firsts)).to_pylist() for column in columns), strict=True):
         options = make(a, b, resolve_settings({key: value for key, value in values.items() if value is not None}))
+        if options is None:
+            made.append(None)
+            continue
         bound(options.settings.origin)
         made.append(options.to_json())
     return alike.expanded(made, pa.string())

@@ -113,7 +113,7 @@ def test_several_bands_in_one_expression(con, s2: str) -> None:
 def test_statistics_row_by_row(con, s2: str) -> None:
     """The statistic may be a column; each row gets its own."""
     names = ["mean", "max", "count", "quantile(0.9)"]
-    con.register("wanted", pa.table({"stat": names}))
+    con.register("wanted", pa.table({"stat": [*names, None]}))
     con.execute("CREATE TEMP TABLE asked AS SELECT * FROM q CROSS JOIN wanted ORDER BY hash(id, stat)").fetchall()
     found = con.execute(f"SELECT p.id, s.id, p.stat, rasteret_zonal(s, p.geom, 'B4', p.stat) FROM {JOIN.format('asked')}").fetchall()
     listed = ", ".join(f"'{name}'" for name in names)
@@ -126,7 +126,9 @@ def test_statistics_row_by_row(con, s2: str) -> None:
     assert len({value for *_, value in found if value is not None}) > 40
     for plot, record, stat, value in found:
         values = table.get((plot, record))
-        assert value == (None if values is None else values[names.index(stat)]), (plot, record, stat)
+        assert value == (None if values is None or stat is None else values[names.index(stat)]), (plot, record, stat)
+    assert {stat for _, _, stat, _ in found} == {*names, None}
+    assert con.execute(f"SELECT count(rasteret_zonal(s, p.geom, 'B4', NULL)) FROM {JOIN.format('q')}").fetchall() == [(0,)]
 
 
 def test_records_of_one_file_keep_their_own_metadata(con, s2: str) -> None:
