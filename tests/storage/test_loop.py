@@ -68,14 +68,14 @@ def test_spawn_can_be_cancelled():
     assert ended.wait(2)
 
 
-def test_the_cancel_flag_ends_a_read(server, path, patient, metrics):
+def test_the_cancel_flag_ends_a_read(server, path, store, metrics):
     url = server.script(path, forever=Fault(send=10, end="hang"))
     before = server.open_connections  # idle ones, kept alive
     flag = threading.Event()
     threading.Timer(0.1, flag.set).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        loop.run(patient.read_range(url, 0, 1000), cancel=flag)
+        loop.run(store.read_range(url, 0, 1000), cancel=flag)
     assert time.monotonic() - began < 5
     loop.run(asyncio.sleep(0.05))
     assert server.connections_after(before) <= before
@@ -90,10 +90,10 @@ def test_a_flag_set_before_starts_nothing(server, path, store):
         loop.run(store.read_range(server.script(path), 0, 10), cancel=flag)
 
 
-def test_cancelled_reads_leave_nothing_behind(server, path, patient):
+def test_cancelled_reads_leave_nothing_behind(server, path, store):
     """No task, no place taken in the queue of the host."""
     url = server.script(path, forever=Fault(answer=False, end="hang"))
-    futures = [loop.spawn(patient.read_range(url, i, 10)) for i in range(60)]
+    futures = [loop.spawn(store.read_range(url, i, 10)) for i in range(60)]
     time.sleep(0.1)
     for future in futures:
         future.cancel()
@@ -105,7 +105,7 @@ def test_cancelled_reads_leave_nothing_behind(server, path, patient):
 
     assert loop.run(left()) == (0, 0, 0)
     server.script(path)
-    assert loop.run(patient.read_range(url, 0, 10)) == DATA[:10]
+    assert loop.run(store.read_range(url, 0, 10)) == DATA[:10]
 
 
 def test_a_coroutine_that_cancels_itself():
