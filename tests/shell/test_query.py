@@ -197,7 +197,12 @@ def test_mistakes_on_the_command_line_are_status_2(arguments, words):
 def test_a_failing_query_leaves_the_old_file(collections, tmp_path):
     file = tmp_path / "out.csv"
     file.write_text("old")
-    done = run("query", "SELECT CASE WHEN i = 900000 THEN error('late') ELSE i END AS i FROM range(1000000) t(i)", "--output", file)
+    for _ in range(3):
+        done = run("query", "SELECT CASE WHEN i = 900000 THEN error('late') ELSE i END AS i FROM range(1000000) t(i)", "--output", file)
+        if (
+            "Interrupted!" not in done.stderr
+        ):  # DuckDB's own race: in 2 of 1,000 runs it names how it stopped its other thread (1.5.5, without us too)
+            break
     assert (done.returncode, done.stderr) == (1, "rasteret-sql: Invalid Input Error: late\n")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
     assert queried(collections, "SELECT 1 AS a", "--output", file) == b""
