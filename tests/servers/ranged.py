@@ -63,14 +63,14 @@ class RangeServer:
         self._in_flight = 0
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._closing = False
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._closing = True
+        self._closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -103,7 +103,7 @@ class RangeServer:
         thread.start()
 
     def _accept(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 connection, _ = self._listener.accept()
             except OSError:
@@ -150,7 +150,7 @@ class RangeServer:
             self._stats.max_in_flight = max(self._stats.max_in_flight, self._in_flight)
         try:
             if self.latency_s:
-                time.sleep(self.latency_s)
+                self._closing.wait(self.latency_s)
             self._send(connection, method, self._reply(method, path, headers.get("range")))
         finally:
             with self._lock:
@@ -202,7 +202,7 @@ class RangeServer:
                     break
                 sent += moved
                 if self.rate_bytes_s is not None and (ahead := sent / self.rate_bytes_s - (time.monotonic() - began)) > 0:
-                    time.sleep(ahead)
+                    self._closing.wait(ahead)
         finally:
             self._count_bytes(sent - length)
 
