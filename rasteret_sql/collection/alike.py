@@ -13,6 +13,8 @@ import pyarrow as pa
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 _TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+_ELEMENTS = 1 << 20
+"""Of lists, compared at once (or those of one list); each takes some 40 bytes meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ def _same(column: pa.Array, left: Ints, right: Ints) -> Bools:
         bits = bits[column.offset : column.offset + len(column)]
         same = bits[left] == bits[right]
         if column.null_count:
-            valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
-            same = (valid[left] == valid[right]) & (same | ~valid[left])
+            same |= column.is_null().to_numpy(zero_copy_only=False)[left]
+            same &= _same_validity(column, left, right)
     else:
         same = left == right
     return same
@@ -90,17 +92,15 @@ def _same_validity(column: pa.Array, left: Ints, right: Ints) -> Bools:
 
 
 def _same_lists(column: pa.Array, left: Ints, right: Ints) -> Bools:
-    """By length, then element by element, all pairs of lists at once."""
+    """By length, then element by element, many pairs of lists at once: rasters of many tiles have long lists, which are not laid out all together."""
     bounds = column.offsets.to_numpy().astype(np.int64)
     lengths = np.diff(bounds)
-    same = lengths[left] == lengths[right]
-    pairs = np.flatnonzero(same & (left != right))
-    counts = lengths[left[pairs]]
-    ends = np.cumsum(counts)
-    if not len(ends) or not ends[-1]:
-        return np.asarray(same)
-    within = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
-    one, other = (within + np.repeat(bounds[side[pairs]], counts) for side in (left, right))
-    different = ~_same(column.values, one, other)
-    same[np.repeat(pairs, counts)[different]] = False
-    return np.asarray(same)
+    same = np.asarray(lengths[left] == lengths[right])
+    pairs = np.flatnonzero(same & (left != right) & (lengths[left] > 0))
+    ends = np.cumsum(lengths[left[pairs]])
+    for part in np.split(pairs, np.flatnonzero(np.diff(ends // _ELEMENTS)) + 1):
+        counts = lengths[left[part]]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        one, other = (within + np.repeat(bounds[side[part]], counts) for side in (left, right))
+        same[np.repeat(part, counts)[~_same(column.values, one, other)]] = False
+    return same

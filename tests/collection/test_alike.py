@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rasteret_sql.collection import alike as alike_module
 from rasteret_sql.collection.alike import alike_rows
 
 KIND = pa.struct(
@@ -62,7 +64,9 @@ def test_rows_equal_the_first_with_their_key_or_stand_alone(data: st.DataObject)
     column = pa.array(rows, KIND)
     start = data.draw(st.integers(0, len(rows) - 1))
     column, rows = column.slice(start), column.to_pylist()[start:]
-    alike = alike_rows([column.field("href")], [column])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alike_module, "_ELEMENTS", data.draw(st.sampled_from([2, 1 << 20])))
+        alike = alike_rows([column.field("href")], [column])
 
     hrefs = column.field("href").to_pylist()
     expected = []
@@ -88,3 +92,16 @@ def test_several_keys_and_parallel_columns(pairs: list[tuple[str | None, str | N
 def test_types_that_are_not_compared_are_never_taken_for_equal(other: pa.DataType) -> None:
     keys = pa.array(["a", "a", "b"])
     assert alike_rows([keys], [keys, pa.nulls(3, other)]).firsts.tolist() == [0, 1, 2]
+
+
+def test_long_lists_are_compared_a_part_at_a_time() -> None:
+    """2,048 rows of a raster of 20,000 tiles: what the comparison takes is a part of what the rows take."""
+    rows, tiles = 2048, 20_000
+    numbers = pa.array(np.tile(np.arange(tiles), rows))
+    column = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * tiles), numbers)
+    tracemalloc.start()
+    alike = alike_rows([pa.array(["a"] * rows)], [column])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert alike.firsts.tolist() == [0]
+    assert peak < 100e6 < column.nbytes
