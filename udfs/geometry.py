@@ -13,12 +13,11 @@ from rasteret_sql.udfs.arrow import numbers
 
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, listing, near
-from rasteret_sql.raster.crs import CRS84, check_crs, transform_bounds, transform_points, within_world
+from rasteret_sql.raster.crs import CRS84, check_crs, transform_bounds, within_world
 
 _PAIRS = (("lon", "lat"), ("longitude", "latitude"), ("lng", "lat"), ("long", "lat"), ("x", "y"), ("easting", "northing"))
 """Names by which columns of coordinates are known; only messages guess by them."""
 NAMES = ("geometry", "geom", "wkb_geometry")
-POINT = "STRUCT(x DOUBLE, y DOUBLE, lon DOUBLE, lat DOUBLE, error VARCHAR)"
 GEOMETRY = "STRUCT(wkb BLOB, xmin DOUBLE, ymin DOUBLE, xmax DOUBLE, ymax DOUBLE, error VARCHAR)"
 
 _POINT_WKB = np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
@@ -107,29 +106,6 @@ def _geometry_crs(kind: str, asked: str | None) -> str:
     return text
 
 
-def points(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
-    """Point coordinates in their own CRS and in CRS84; NULL and empty geometries have none."""
-    column = one_chunk(geometry)
-    if not len(column):
-        return pa.array([], _struct(x=pa.float64(), y=pa.float64(), lon=pa.float64(), lat=pa.float64(), error=pa.string()))
-    x, y, errors = point_coordinates(column)
-    _complain(errors, on_error)
-    return _located(x, y, one_chunk(crs)[0].as_py(), errors)
-
-
-def coordinates(x: pa.Array, y: pa.Array, crs: pa.Array) -> pa.Array:
-    """Points given as two columns of numbers."""
-    if not len(x):
-        return points(pa.array([], pa.binary()), crs, crs)
-    return _located(numbers(x).astype(float), numbers(y).astype(float), one_chunk(crs)[0].as_py(), [None] * len(x))
-
-
-def _located(x: npt.NDArray[Any], y: npt.NDArray[Any], crs: str, errors: list[str | None]) -> pa.Array:
-    lon, lat = transform_points(x, y, crs, CRS84)
-    arrays = [pa.array(values, pa.float64(), mask=~np.isfinite(values)) for values in (x, y, lon, lat)]
-    return pa.StructArray.from_arrays([*arrays, pa.array(errors, pa.string())], ["x", "y", "lon", "lat", "error"])
-
-
 def geometries(geometry: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
     """Geometries as 2-D WKB in their own CRS with their box in CRS84; NULL and empty ones have no box."""
     return _areas(geometry, crs, on_error, polygons=False)
@@ -148,7 +124,7 @@ def _areas(geometry: pa.Array, crs: pa.Array, on_error: pa.Array, *, polygons: b
     shapes, errors = parse_geometries(column)
     if polygons:
         _only_polygons(shapes, errors)
-    _complain(errors, on_error)
+    complain(errors, one_chunk(on_error)[0].as_py())
     shapes = within_world(shapes, one_chunk(crs)[0].as_py())
     bounds = shapely.bounds(shapes)
     here = np.isfinite(bounds).all(axis=1)  # NULL and empty geometries have NaN
@@ -184,7 +160,10 @@ def parse_geometries(column: pa.Array) -> tuple[npt.NDArray[np.object_], list[st
 
 
 def point_coordinates(column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[str | None]]:
-    """Coordinates of each point (NaN for NULL and empty ones) and what is wrong with those that are none."""
+    """Coordinates of points, geometries or structs of ``x`` and ``y`` (NaN for NULL and empty ones), and what is wrong with those that are none."""
+    if pa.types.is_struct(column.type) and [column.type.field(i).name for i in range(column.type.num_fields)] == ["x", "y"]:
+        x, y = (numbers(part).astype(float) for part in column.flatten())
+        return x, y, [None] * len(column)
     fast = _plain_points(column)
     if fast is not None:
         return *fast, [None] * len(column)
@@ -222,12 +201,11 @@ def _only_polygons(shapes: npt.NDArray[np.object_], errors: list[str | None]) ->
         shapes[row] = None
 
 
-def _complain(errors: list[str | None], on_error: pa.Array) -> None:
+def complain(errors: list[str | None], on_error: str) -> None:
     """``raise`` and ``null`` are what ``on_error`` may be; calls that have no such argument ``refuse``."""
     first = next((error for error in errors if error), None)
-    mode = one_chunk(on_error)[0].as_py()
-    if first and mode != "null":
-        raise InvalidArgument(first if mode == "refuse" else f"{first}; on_error := 'null' keeps such rows with their error")
+    if first and on_error != "null":
+        raise InvalidArgument(first if on_error == "refuse" else f"{first}; on_error := 'null' keeps such rows with their error")
 
 
 def _meant(value: Any) -> str:

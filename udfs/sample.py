@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, joined, list_parts, lists, numbers, ones, rows_at, slot_fields
-from rasteret_sql.udfs.geometry import point_coordinates
+from rasteret_sql.udfs.geometry import complain, point_coordinates
 from rasteret_sql.udfs.masks import mask_of
 from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.tickets import POINTS
@@ -18,11 +18,13 @@ from rasteret_sql.udfs.tickets import POINTS
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload, rows_by_bands
 from rasteret_sql.errors import RasteretError
+from rasteret_sql.raster.crs import CRS84, transform_points
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget
 from rasteret_sql.reader.engine import Query
+from rasteret_sql.reader.gather import Ints
 from rasteret_sql.reader.points import How, Places, PlacesKey, PointReader
-from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult
+from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult, ascending
 from rasteret_sql.reader.zones import Evaluate
 
 _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
@@ -35,25 +37,37 @@ RESULT = (
     + ")[]"
 )
 
-
-def hold(points: pa.Array, crs: pa.Array) -> pa.Array:
-    """All points of a statement, numbered but in no order; answers with a ticket for them."""
-    tickets = [
-        None if given.values is None else POINTS.hold(_dense(given.values, name))
-        for given, name in zip(one_chunk(points), one_chunk(crs).to_pylist(), strict=True)
+HELD = "STRUCT(ticket BIGINT, no INTEGER[], lon DOUBLE[], lat DOUBLE[], error VARCHAR[])"
+_HELD = pa.struct(
+    [
+        ("ticket", pa.int64()),
+        ("no", pa.list_(pa.int32())),
+        ("lon", pa.list_(pa.float64())),
+        ("lat", pa.list_(pa.float64())),
+        ("error", pa.list_(pa.string())),
     ]
-    return pa.array(tickets, pa.int64())
+)
 
 
-def _dense(given: pa.StructArray, crs: str) -> Points:
-    nos = numbers(given.field("no"))
-    x, y = np.empty(len(nos)), np.empty(len(nos))
-    x[nos], y[nos] = numbers(given.field("x")), numbers(given.field("y"))
-    if given.type.get_field_index("time") < 0:
-        return Points(x, y, crs)
-    time = np.empty(len(nos), np.int64)
-    time[nos] = given.field("time").fill_null(NO_TIME).to_numpy()
-    return Points(x, y, crs, time)
+def hold(points: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
+    """All points of a statement in one row, numbered but in no order; answers with a ticket for them, and where each lies in CRS84.
+
+    A point without a place has NULLs there, and what is wrong with it, if anything is.
+    """
+    given = one_chunk(points)
+    if not len(given) or not given[0].is_valid:
+        return pa.nulls(len(given), _HELD)
+    parts, name = given[0].values, one_chunk(crs)[0].as_py()
+    order = np.empty(len(parts), np.int64)
+    order[numbers(parts.field("no"))] = np.arange(len(parts))
+    x, y, found = point_coordinates(parts.field("place"))
+    complain(found, one_chunk(on_error)[0].as_py())
+    time = parts.field("time").fill_null(NO_TIME).to_numpy()[order] if parts.type.get_field_index("time") >= 0 else None
+    held = Points(x[order], y[order], name, time)
+    sides = [pa.array(side, mask=~np.isfinite(side)) for side in transform_points(held.x, held.y, name, CRS84)]
+    columns = [lists([len(order)], column) for column in (pa.array(np.arange(len(order), dtype=np.int32)), *sides)]
+    errors = lists([len(order)], pa.array(found, pa.string()).take(pa.array(order))) if any(found) else pa.nulls(1, pa.list_(pa.string()))
+    return pa.StructArray.from_arrays([pa.array([POINTS.hold(held)]), *columns, errors], fields=list(_HELD))
 
 
 def announce(
@@ -65,17 +79,22 @@ def announce(
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], pa.uint8())
-    visits = _visits(chosen, one_chunk(payload), one_chunk(nos))
     number, kinds = one_chunk(ticket)[0].as_py(), one_chunk(types)[0].as_py()
-    places = _reader(ticket, kinds, chosen, chosen.query(statement_of(statement)), evaluate).announce(visits)
+    points = POINTS.get(number)
+    visits = _visits(chosen, one_chunk(payload), one_chunk(nos), points)
+    places = _reader(points, kinds, chosen, chosen.query(statement_of(statement)), evaluate).announce(visits)
     _ANNOUNCED.leave(number, places)
     return pa.array(np.zeros(len(visits), np.uint8))
 
 
-def _visits(options: Options, payload: pa.Array, nos: pa.Array) -> list[Visit]:
+def _visits(options: Options, payload: pa.Array, nos: pa.Array, points: Points) -> list[Visit]:
+    return [Visit(*visit) for visit in zip(bands_of_payload(payload, options.bands), _candidates(nos, points), strict=True)]
+
+
+def _candidates(nos: pa.Array, points: Points) -> list[Ints]:
+    """Of each row, in ascending order."""
     bounds, flat = list_parts(nos)
-    candidates = flat.to_numpy()
-    return [Visit(mine, np.sort(candidates[bounds[row] : bounds[row + 1]])) for row, mine in enumerate(bands_of_payload(payload, options.bands))]
+    return [ascending(part, len(points.x)) for part in np.split(flat.to_numpy(), bounds[1:-1])]
 
 
 def sample(
@@ -90,12 +109,13 @@ def sample(
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
     alive = one_chunk(nos).is_valid().to_numpy(zero_copy_only=False)
     here = np.flatnonzero(alive)
-    visits = _visits(chosen, rows_at(payload, here), rows_at(nos, here))
-    kinds = one_chunk(types)[0].as_py()
+    number, kinds = one_chunk(ticket)[0].as_py(), one_chunk(types)[0].as_py()
+    points = POINTS.get(number)
+    visits = _visits(chosen, rows_at(payload, here), rows_at(nos, here), points)
     with chosen.query(statement_of(statement)) as query:
-        known = _ANNOUNCED.take(one_chunk(ticket)[0].as_py())
+        known = _ANNOUNCED.take(number)
         check_budget(query)
-        results = _reader(ticket, kinds, chosen, query, evaluate, known).all(visits)
+        results = _reader(points, kinds, chosen, query, evaluate, known).all(visits)
     return lists(alive.astype(np.int64), _rows(results, [visit.bands for visit in visits], kinds, chosen, np.arange(len(results))))
 
 
@@ -109,24 +129,22 @@ def first_match(
     if chosen is None:
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
     parts = list_parts(pairs)[1]
-    bounds, flat = list_parts(parts.field("nos"))
-    candidates = flat.to_numpy()
+    points = POINTS.get(one_chunk(ticket)[0].as_py())
     at = parts.field("time").to_pylist() if chosen.match == "nearest" else [None] * len(parts)
-    by_record = {int(record): (np.sort(candidates[bounds[i] : bounds[i + 1]]), at[i]) for i, record in enumerate(parts.field("record").to_numpy())}
+    by_record = dict(zip(parts.field("record").to_pylist(), zip(_candidates(parts.field("nos"), points), at, strict=True), strict=True))
     bands = bands_of_payload(list_parts(records)[1], chosen.bands)
     visits = [Visit(mine, *by_record[number]) for number, mine in enumerate(bands)]
     kinds = one_chunk(types)[0].as_py()
     with chosen.query(statement_of(statement)) as query:
-        reader = _reader(ticket, kinds, chosen, query, evaluate)
+        reader = _reader(points, kinds, chosen, query, evaluate)
         results, origins = reader.nearest(visits, chosen.tolerance_us) if chosen.match == "nearest" else reader.latest(visits)
     mine = [bands[number] if number >= 0 else (None,) * len(chosen.bands) for number in origins]
     return lists([len(results)], _rows(results, mine, kinds, chosen, origins))
 
 
 def _reader(
-    ticket: pa.Array, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate, known: Mapping[PlacesKey, Places] | None = None
+    points: Points, types: Sequence[str], options: Options, query: Query, evaluate: Evaluate, known: Mapping[PlacesKey, Places] | None = None
 ) -> PointReader:
-    points = POINTS.get(one_chunk(ticket)[0].as_py())
     mask = mask_of(options, types, evaluate)
     how = How(options.max_distance_pixels, options.neighbourhood, options.interpolation, mask, options.mask_only)
     return PointReader(points, query, how, known)

@@ -18,6 +18,8 @@ OK, NODATA, FALLBACK, ERROR, MASKED, UNMATCHED = 0, 1, 2, 3, 4, 5
 """Status of a (point, record) pair; UNMATCHED is of a point alone: it lies in records, but in none near enough in time."""
 NO_TIME = int(np.iinfo(np.int64).min)
 """The time of a point that has none."""
+_MANY = 16
+"""One in so many, of all numbers there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +42,15 @@ class Points:
     @property
     def nbytes(self) -> int:
         return sum(x.nbytes + y.nbytes for x, y in ((self.x, self.y), *list(self._elsewhere.values())))
+
+
+def ascending(numbers: Ints, count: int) -> Ints:
+    """Distinct numbers below ``count`` in their order: where they are many of them, marked and found again, several times faster than sorting."""
+    if len(numbers) * _MANY < count:
+        return np.sort(numbers)
+    marked = np.zeros(count, dtype=bool)
+    marked[numbers] = True
+    return np.flatnonzero(marked).astype(numbers.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

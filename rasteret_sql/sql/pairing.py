@@ -57,7 +57,7 @@ def point_pairs() -> str:
     return f"""{_record_cells("0", 2)},
 __gc AS (
   SELECT cx, cy, list(no) AS nos
-  FROM (SELECT no, floor(g.lon / size)::BIGINT AS cx, floor(g.lat / size)::BIGINT AS cy FROM __g, __c WHERE g.lon IS NOT NULL) GROUP BY cx, cy
+  FROM (SELECT no, floor(lon / size)::BIGINT AS cx, floor(lat / size)::BIGINT AS cy FROM __g, __c WHERE lon IS NOT NULL) GROUP BY cx, cy
 ),
 __pairs AS (
   SELECT r.f, r.k, r.record_id, r.datetime, flatten(list(p.nos)) AS nos

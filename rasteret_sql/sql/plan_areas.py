@@ -8,7 +8,8 @@ from rasteret_sql.sql import hints
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, reading, status_of, target_of
-from rasteret_sql.sql.sources import BandType, Geometries
+from rasteret_sql.sql.sources import BandType
+from rasteret_sql.sql.tables import Geometries
 
 
 def plan_read(arguments: Arguments) -> str:
@@ -33,7 +34,7 @@ __b AS (
     unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p
 )
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
-  {status_of("g.error", "u.status", "met")} AS status,
+  {status_of("u.status", "g.error IS NOT NULL")} AS status,
   coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL), if(met IS NULL, {hint}, NULL)) AS error
 FROM __b"""
 

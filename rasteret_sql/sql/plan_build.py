@@ -16,7 +16,8 @@ from rasteret_sql.collection.workspace import Part, check_name
 from rasteret_sql.errors import InvalidArgument, redact
 from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import text
-from rasteret_sql.sql.sources import ROW, linked_records, table_scan
+from rasteret_sql.sql.sources import linked_records
+from rasteret_sql.sql.tables import ROW, table_scan
 
 Request = dict[str, Any]
 """What is to be built, checked, as JSON: of SQL in the statement's text, of Python handed on as it is."""

@@ -9,7 +9,8 @@ from rasteret_sql.collection.destinations import is_one_file
 from rasteret_sql.errors import InvalidArgument, redact
 from rasteret_sql.sql.arguments import Arguments, shown
 from rasteret_sql.sql.quote import text
-from rasteret_sql.sql.sources import ROW, records_of
+from rasteret_sql.sql.sources import records_of
+from rasteret_sql.sql.tables import ROW
 
 
 def _partitions(arguments: Arguments, place: str) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, reading, target_of
-from rasteret_sql.sql.sources import Geometries, double_types
+from rasteret_sql.sql.sources import double_types
+from rasteret_sql.sql.tables import Geometries
 
 RULES = ("fractional", *PIXELS)
 CENTRE = "{} * (pixel_col + 0.5::DOUBLE) + {} * (pixel_row + 0.5::DOUBLE) + {}"

@@ -14,13 +14,16 @@ from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import get_ready, reading, status_of
-from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
+from rasteret_sql.sql.sources import BandType, Records, double_types
+from rasteret_sql.sql.tables import Geometries, located_points
 from rasteret_sql.udfs.options import Options
 
 MAX_NEIGHBOURHOOD = 50
 MAX_DISTANCE = 100
 _OWN = "__rasteret_"
 """Our columns beside the user's: their columns stand side by side up to the last join, so that DuckDB drops those that nobody asks for."""
+_TICKET = "(SELECT h.ticket FROM __h)"
+"""The reader's for all points."""
 _ZONED = r":[0-9.]+\s*([+-][0-9:]+|[A-Za-z].*)\s*$"
 """Text of a time with an offset or the name of a zone."""
 
@@ -72,11 +75,12 @@ class _Sample:
         pixels = double_types(self.bands) if self.options.scaled else self.records.types(self.bands, "pixel")
         return [f"unnest({_window(pixels[i], self.values[i], i)}) AS w{i}" for i in range(len(self.bands))]
 
-    def when(self, row: str) -> str:
-        """Microseconds of a point's time, out of the user's row; empty where points need none."""
+    @property
+    def when(self) -> str | None:
+        """Microseconds of a point's time, out of the user's row ``src``; None where points need none."""
         if self.time is None:
-            return ""
-        value = f"struct_extract({row}, __rasteret_time_column(typeof({row}), {text(self.time)}))"
+            return None
+        value = f"struct_extract(src, __rasteret_time_column(typeof(src), {text(self.time)}))"
         return _microseconds(value, "CAST" if self.options.raise_errors else "TRY_CAST")
 
     @property
@@ -104,10 +108,9 @@ def plan_sample(arguments: Arguments) -> str:
     asked = _asked(arguments)
     get_ready(asked.records, asked.options)
     geometries = Geometries.of(arguments, "points")
-    held = _held(asked.when("src"))
-    read = _sample_all(asked, held) if asked.options.match == "all" else _first_match(asked, held)
-    points = f"__g AS MATERIALIZED ({geometries.points(asked.options.on_error)})"
-    ctes = f"WITH {pairing.relation_cte(asked.records, asked.options.bands)} {points},{pairing.record_ctes(asked.records)},{read}"
+    read = _sample_all(asked) if asked.options.match == "all" else _first_match(asked)
+    points = geometries.points(asked.options.on_error, asked.when)
+    ctes = f"WITH {pairing.relation_cte(asked.records, asked.options.bands)} {points},{pairing.record_ctes(asked.records)},{read},\n{_unmet(asked)}"
     source = "__s"
     if asked.formulas.expressions:
         ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
@@ -121,12 +124,12 @@ def plan_sample(arguments: Arguments) -> str:
     else:
         long = listed(f"{{'band': {text(name)}, 'value': {value}::DOUBLE}}" for name, value in columns)
         values = f"unnest([{long}], recursive := true)"
-    own = {"no": "no", "lon": "g.lon", "lat": "g.lat", "unplaced": "g.error"} | ({"time": asked.when("src")} if asked.time else {})
-    place = listed(f"{value} AS {_OWN}{name}" for name, value in own.items())
+    own = {"no": "r.no", "broken": "w.broken", "why": "w.why"} | ({"untimed": f"{asked.when} IS NULL"} if asked.time else {})
+    rows = f"SELECT src, {listed(f'{value} AS {_OWN}{name}' for name, value in own.items())} FROM __rows AS r LEFT JOIN __w AS w ON w.no = r.no"
     return f"""
 {ctes}
 SELECT p.* EXCLUDE ({listed(_OWN + name for name in own)}), s.record_id, s.datetime, {values}, {_reasons(asked)}
-FROM (SELECT {place}, src.* FROM __g) AS p LEFT JOIN {source} AS s ON s.no = p.{_OWN}no"""
+FROM (SELECT {listed(_OWN + name for name in own)}, src.* FROM ({rows})) AS p LEFT JOIN {source} AS s ON s.no = p.{_OWN}no"""
 
 
 def _asked(arguments: Arguments) -> _Sample:
@@ -186,26 +189,28 @@ def formula_reading(arguments: Arguments) -> tuple[Records, list[str], Formulas,
     return records, shown, formulas, options
 
 
+def _unmet(asked: _Sample) -> str:
+    """``__w``: the points of which it is known beforehand why they can, or may, meet no record, and whether they are broken."""
+    hint = f"{hints.no_degrees('lon', 'lat')}, {hints.exchanged(asked.records, 'lon', 'lat')}"
+    why = f"coalesce(error, if(lon IS NULL, 'the point is NULL, empty or not on Earth', NULL), {hint})"
+    return f"__w AS (SELECT * FROM (SELECT no, error IS NOT NULL AS broken, {why} AS why FROM __g) WHERE why IS NOT NULL)"
+
+
 def _reasons(asked: _Sample) -> str:
     """``status``, ``error`` and ``distance_pixels``: why there is no value where there is none."""
-    unplaced, lon, lat, when = (f"p.{_OWN}{name}" for name in ("unplaced", "lon", "lat", "time"))
+    broken, why, untimed = (f"p.{_OWN}{name}" for name in ("broken", "why", "untimed"))
     status = "s.status"
-    reasons = [unplaced, "s.error"]
+    reasons = [f"if(s.no IS NULL, {why}, s.error)"]
     for i, expression in enumerate(asked.formulas.expressions):
         none = f"s.status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND s.e{i} IS NULL"
         status = f"if({none}, {NODATA}, {status})"
         reasons.append(f"if({none}, {text(f'the expression {expression.name} is NULL here')}, NULL)")
-    reasons.append(f"if({lon} IS NULL, 'the point is NULL, empty or not on Earth', NULL)")
-    hint = f"coalesce({hints.no_degrees(lon, lat)}, {hints.exchanged(asked.records, lon, lat)})"
-    reasons.append(f"if(s.no IS NULL, {hint}, NULL)")
-    met = "s.no"
     if asked.time:
-        met = f"nullif(s.status, {UNMATCHED})"
-        reasons.append(f"if({when} IS NULL, 'the time of the point is NULL or no time', NULL)")
         tolerance = "has a time" if asked.options.tolerance_us is None else "is within tolerance of the time of the point"
+        reasons.append(f"if({untimed}, 'the time of the point is NULL or no time', NULL)")
         reasons.append(f"if(s.status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
     distance = f"coalesce(s.distance, if(s.status = {OK}, 0, NULL))"
-    return f"{status_of(unplaced, f'({status})', met)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
+    return f"{status_of(status, broken)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
 
 
 def _microseconds(value: str, cast: str = "CAST") -> str:
@@ -219,19 +224,12 @@ def _microseconds(value: str, cast: str = "CAST") -> str:
     return f"CASE typeof({value}) WHEN 'TIMESTAMP WITH TIME ZONE' THEN {zoned} WHEN 'VARCHAR' THEN {written} ELSE {plain} END"
 
 
-def _held(time: str = "") -> str:
-    """``__h``: the coordinates of all points, handed to the reader once; with their times where it matches by time."""
-    more = f", 'time': {time}" if time else ""
-    return f"__h AS MATERIALIZED (SELECT __rasteret_hold(list({{'no': no, 'x': g.x, 'y': g.y{more}}}), any_value(crs)) AS ticket FROM __g)"
-
-
-def _sample_all(asked: _Sample, held: str) -> str:
+def _sample_all(asked: _Sample) -> str:
     """Records are paced, so that one call's results hold no more than the memory setting; a tile serves one record, so no tile is read twice."""
     records, options = asked.records, asked.options
     pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
-    ticket = "(SELECT ticket FROM __h), statement"
+    ticket = f"{_TICKET}, statement"
     return f"""{pairing.point_pairs()},{pairing.with_payload(records)},
-{held},
 __a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
 __p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
 __u AS (
@@ -241,14 +239,13 @@ __u AS (
 __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 
 
-def _first_match(asked: _Sample, held: str) -> str:
+def _first_match(asked: _Sample) -> str:
     """Needs all records of a point at once: one row for all, records newest first."""
     records = asked.records
     met = pairing.met(records)
     time = f", 'time': {_microseconds('datetime')}" if asked.options.match == "nearest" else ""
     join = "LEFT JOIN" if asked.options.match == "nearest" else "JOIN"
     return f"""{pairing.point_pairs()},
-{held},
 __recs AS MATERIALIZED (
   SELECT d.*, {met.columns}, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
   FROM {met.source}
@@ -257,7 +254,7 @@ __u AS (
   SELECT {records.carried()} unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (
     SELECT {records.carried("any_value(examples) AS examples")}
       list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs,
-      (SELECT ticket FROM __h) AS ticket, {STATEMENT} AS statement FROM __recs
+      {_TICKET} AS ticket, {STATEMENT} AS statement FROM __recs
   ) WHERE payloads IS NOT NULL
 ),
 __s1 AS (SELECT u.record[1] AS ri, {asked.spread} FROM __u),
@@ -284,7 +281,7 @@ def plan_value(arguments: Arguments) -> str:
         raise InvalidArgument("point is not valid; WKT such as 'POINT(77.58 12.97)' is, longitude first")
     asked = _Sample(records, bands, Formulas(), replace(options, match="latest"), None, "wide")
     shape = text(point) if isinstance(point, str) else f"from_hex({text(point.hex())})"
-    row = f"SELECT 0 AS no, 'OGC:CRS84' AS crs, unnest([__rasteret_points({shape}, 'OGC:CRS84', 'refuse')]) AS g"
+    located = located_points(f"(SELECT 0 AS no, {shape} AS place, 'OGC:CRS84' AS crs)", "refuse")
     return f"""
-WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({row}),{pairing.record_ctes(records)},{_first_match(asked, _held())}
+WITH {pairing.relation_cte(records, bands)} {located},{pairing.record_ctes(records)},{_first_match(asked)}
 SELECT v0 AS value FROM __s"""

@@ -15,7 +15,8 @@ from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeri
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
 from rasteret_sql.sql.reading import get_ready, reading, status_of, target_of
-from rasteret_sql.sql.sources import BandType, Geometries, Records, double_types
+from rasteret_sql.sql.sources import BandType, Records, double_types
+from rasteret_sql.sql.tables import Geometries
 from rasteret_sql.udfs.options import Options
 
 ZONE_PIXELS = ("fractional", "center", "all_touched", "window")
@@ -97,7 +98,7 @@ WITH {pairing.relation_cte(records, options.bands)} __g AS MATERIALIZED ({geomet
 {pairing.area_pairs()},
 __h AS MATERIALIZED (SELECT __rasteret_hold_zones(list({{'no': no, 'wkb': g.wkb}}), any_value(crs)) AS ticket FROM __g),{read}
 SELECT src.*, {first}, z.datetime AS datetime, ([{listed(map(text, asked.outputs))}])[g.o + 1] AS band, {listed(_statistic_columns(statistics))},
-  {status_of("g.g.error", "z.u.status", "z.u")} AS status,
+  {status_of("z.u.status", "g.g.error IS NOT NULL")} AS status,
   coalesce(g.g.error, z.u.error, if(g.g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL), if(z.u IS NULL, {hint}, NULL)) AS error
 FROM (SELECT *, unnest(range({len(asked.outputs)})) AS o FROM __g) AS g LEFT JOIN __z AS z ON z.u."no" = g.no AND z.u.output = g.o"""
 

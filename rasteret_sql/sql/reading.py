@@ -13,13 +13,15 @@ from rasteret_sql.errors import InvalidArgument
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.raster.resample import RESAMPLING
 from rasteret_sql.raster.targets import Target
+from rasteret_sql.reader.visits import ERROR, FALLBACK, MASKED, NODATA, OK
 from rasteret_sql.sql import pairing
 from rasteret_sql.sql.arguments import Arguments, chosen_bands, shown
 from rasteret_sql.sql.catalogue import STATEMENT
-from rasteret_sql.sql.sources import Geometries, Records, records_of, unknown_bands
+from rasteret_sql.sql.sources import Records, records_of, unknown_bands
+from rasteret_sql.sql.tables import Geometries
 from rasteret_sql.udfs.options import Options
 
-_STATUS = "CASE {} WHEN 0 THEN 'ok' WHEN 1 THEN 'nodata' WHEN 2 THEN 'fallback' WHEN 3 THEN 'error' WHEN 4 THEN 'masked' END"
+_STATUS = f"WHEN {OK} THEN 'ok' WHEN {NODATA} THEN 'nodata' WHEN {FALLBACK} THEN 'fallback' WHEN {ERROR} THEN 'error' WHEN {MASKED} THEN 'masked'"
 PIXELS = ("center", "all_touched", "window")
 MOST_UNITS = 1e10
 """The Earth is 4e7 metres around; beyond, numbers are no places on it, and lose the pixels' own places to rounding."""
@@ -70,6 +72,6 @@ def area_ctes(
     return f"{head}{pairing.record_ctes(records)},{pairing.area_pairs()},{pairing.with_payload(records, number)}"
 
 
-def status_of(error: str, status: str, met: str) -> str:
-    """The text of a status, out of the place's own error, the reader's number, and what is NULL where no record was met."""
-    return f"CASE WHEN {error} IS NOT NULL THEN 'error' WHEN {met} IS NULL THEN 'outside' ELSE {_STATUS.format(status)} END"
+def status_of(status: str, broken: str) -> str:
+    """The text of a status, out of the reader's number (NULL where no record was met) and whether the place itself is ``broken``."""
+    return f"CASE {status} {_STATUS} ELSE if({broken}, 'error', 'outside') END"

@@ -1,4 +1,4 @@
-"""What a call's arguments mean as relations: the records of a collection, the geometries of a table."""
+"""What a collection argument means as a relation: the records to read."""
 
 from __future__ import annotations
 
@@ -28,17 +28,11 @@ from rasteret_sql.errors import CollectionNotFound, InvalidArgument, listing, ne
 from rasteret_sql.raster.crs import check_crs
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.settings import Settings
-from rasteret_sql.sql.arguments import Arguments, shown
+from rasteret_sql.sql.arguments import shown
 from rasteret_sql.sql.catalogue import typed_null
 from rasteret_sql.sql.quote import ident, listed, relation, text
 from rasteret_sql.storage.hrefs import resolve_href
 from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
-
-ROW = "__rasteret_src"
-"""Alias of the user's table: the row as a struct, unless a column has that name."""
-PARQUET_ENDINGS = (".parquet", ".geoparquet", ".parq")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-"""What starts like one names no relation (one of such a name goes in double quotes within the single ones)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +189,7 @@ def _on_disk(collection: Collection) -> Records:
     above = [] if collection.remote or not collection.keys else [part for part in Path(collection.path).absolute().parts if "=" in part]
     if above:
         raise InvalidArgument(f"{collection.path} lies in a folder {above[0]!r}, whose name DuckDB takes for a partition; move or rename one of them")
-    files = listed(text(_literal_path(file)) for file in collection.files)
+    files = listed(text(literal_path(file)) for file in collection.files)
     types = listed(f"{ident(key)}: INTEGER" for key in collection.keys if key in ("year", "month"))
     hive = (f"true, hive_types = {{{types}}}" if types else "true") if collection.keys else "false"
     scan = f"read_parquet([{files}], filename = '__rasteret_file', file_row_number = true, hive_partitioning = {hive})"
@@ -232,7 +226,7 @@ def part_conditions(collection: Collection) -> list[str]:
     return conditions
 
 
-def _literal_path(file: str) -> str:
+def literal_path(file: str) -> str:
     """DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; in brackets they are themselves. Remote names are literal as they are."""
     if is_remote_file(file):
         return file
@@ -334,62 +328,3 @@ def _bare_folder() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="rasteret-bare-")
     atexit.register(folder.cleanup)  # said, not left to the garbage collector, which warns of it
     return folder
-
-
-@dataclass(frozen=True, slots=True)
-class Geometries:
-    """A table with geometries, as the columns every plan starts from: ``src`` (the row), ``no`` (its number), ``crs`` and ``g`` (the geometry)."""
-
-    rows: str
-    place: str
-    """The geometry, or both coordinates, out of a row."""
-    crs: str
-    """Out of ``place``."""
-    is_pair: bool
-    """Do two columns give the coordinates?"""
-
-    @classmethod
-    def of(cls, arguments: Arguments, name: str) -> Geometries:
-        x, y = arguments.name("x"), arguments.name("y")
-        if (x is None) != (y is None):
-            raise InvalidArgument("x and y go together: x := '<column>', y := '<column>'")
-        asked_crs = arguments.crs("geometry_crs")
-        if asked_crs is not None:
-            check_crs(asked_crs)
-        asked = arguments.name("geometry")
-        if x is not None and y is not None:
-            kind = "'DOUBLE'"
-            place = f"{{'x': struct_extract({ROW}, {text(x)})::DOUBLE, 'y': struct_extract({ROW}, {text(y)})::DOUBLE}}"
-        else:
-            kind = "typeof(place)"
-            place = f"struct_extract({ROW}, __rasteret_geometry_column(typeof({ROW}), {'NULL' if asked is None else text(asked)}))"
-        crs = f"__rasteret_geometry_crs({kind}, {'NULL' if asked_crs is None else text(asked_crs)})"
-        return cls(table_scan(arguments.required(name)), place, crs, x is not None)
-
-    def points(self, on_error: str) -> str:
-        """CTE body whose ``g`` is ``STRUCT(x, y, lon, lat, error)``."""
-        return self._numbered("__rasteret_coordinates(place.x, place.y, crs)" if self.is_pair else f"__rasteret_points(place, crs, {text(on_error)})")
-
-    def areas(self, on_error: str, *, polygons: bool = False) -> str:
-        """CTE body whose ``g`` is ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``; ``polygons`` refuses what has no area."""
-        function = "__rasteret_polygons" if polygons else "__rasteret_geometries"
-        place = "'POINT (' || place.x || ' ' || place.y || ')'" if self.is_pair else "place"
-        return self._numbered(f"{function}({place}, crs, {text(on_error)})")
-
-    def _numbered(self, located: str) -> str:
-        """Each step names what the next one uses: DuckDB folds a function of ours wherever it is written, a millisecond each time."""
-        rows = f"SELECT {ROW} AS src, (row_number() OVER () - 1)::INTEGER AS no, {self.place} AS place FROM {self.rows} AS {ROW}"
-        return f"SELECT src, no, crs, unnest([{located}]) AS g FROM (SELECT *, {self.crs} AS crs FROM ({rows}))"
-
-
-def table_scan(source: Any) -> str:
-    """``FROM`` item of a table argument: a relation's name, or a path of a Parquet or CSV file."""
-    if not isinstance(source, str) or not source:
-        raise InvalidArgument(f"{shown(source)} is no table; a table, view, CTE or the path of a file is valid")
-    reader = "read_parquet" if source.endswith(PARQUET_ENDINGS) else "read_csv" if source.endswith((".csv", ".tsv")) else None
-    if reader is not None:
-        itself = "://" not in source and is_there(Path(source))
-        return f"{reader}({text(_literal_path(source) if itself else source)})"
-    if _URL.match(source):
-        raise InvalidArgument(f"{shown(source)} is no table; a table, view, CTE or the path or URL of a .parquet or .csv file is valid")
-    return relation(source)
