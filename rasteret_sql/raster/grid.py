@@ -148,9 +148,9 @@ def geometry_windows(shapes: npt.NDArray[np.float64] | Geometries, grid: Grid) -
 
 def window_transform(grid: Grid, window: Window) -> Affine:
     """The transform of a window, bit for bit that of ``rasterio.windows.transform``."""
-    a, b, _, d, e, _ = grid.transform
-    x, y = window_origins(grid, np.array([[window.row, window.col]], dtype=np.int64))
-    return a, b, float(x[0]), d, e, float(y[0])
+    a, b, c, d, e, f = grid.transform
+    col, row = float(window.col), float(window.row)
+    return a, b, a * col + b * row + c, d, e, d * col + e * row + f
 
 
 def window_origins(grid: Grid, windows: Ints) -> tuple[Floats, Floats]:

@@ -141,20 +141,17 @@ def _empty_masks(request: BlockRequest) -> dict[Hashable, tuple[Band, Pixels]]:
 
 def _jobs(band: Band, request: BlockRequest, out: Pixels) -> Iterator[SegmentJob]:
     """One job per segment under the block, each copying its part."""
-    window = request.window
+    window, tile_height, tile_width = request.window, band.layout.tile_height, band.layout.tile_width
     if band.grid == request.grid:
-        rows, cols = np.arange(window.row, window.row + window.height), np.arange(window.col, window.col + window.width)
+        down = _stretch(window.row, window.height, tile_height)
+        across = _stretch(window.col, window.width, tile_width)
     else:
-        rows, cols = nearest_pixels(request.grid, request.window, band.grid)
-    tile_height, tile_width = band.layout.tile_height, band.layout.tile_width
-    for tile_row, lines in _runs(rows, tile_height):
-        for tile_col, columns in _runs(cols, tile_width):
-            inside_rows, inside_cols = rows[lines] - tile_row * tile_height, cols[columns] - tile_col * tile_width
-            job = segment_job(
-                band,
-                tile_row * band.level.tiles_across + tile_col,
-                _Copy(out[lines, columns], _as_slice(inside_rows), _as_slice(inside_cols), band.segment_sample),
-            )
+        rows, cols = nearest_pixels(request.grid, window, band.grid)
+        down, across = _scattered(rows, tile_height), _scattered(cols, tile_width)
+    for tile_row, lines, inside_rows in down:
+        for tile_col, columns, inside_cols in across:
+            segment = tile_row * band.level.tiles_across + tile_col
+            job = segment_job(band, segment, _Copy(out[lines, columns], inside_rows, inside_cols, band.segment_sample))
             if job is not None:
                 yield job
 
@@ -173,13 +170,26 @@ class _Copy:
         self.target[:] = pixels[self.rows][:, self.cols]
 
 
-def _runs(positions: Ints, size: int) -> Iterator[tuple[int, slice]]:
-    """(tile number, slice of ``positions``) for each run in one tile; negative positions (outside) are left out."""
+_Cut = list[tuple[int, slice, slice | Ints]]
+"""Rows or columns cut by tiles: the tile's number, which of them lie in it, and where in it."""
+
+
+def _stretch(first: int, count: int, size: int) -> _Cut:
+    """So many rows or columns from ``first`` on, in tiles of this size."""
+    stop = first + count
+    cut: _Cut = []
+    for tile in range(first // size, -(-stop // size)):
+        begin, end = max(first, tile * size), min(stop, (tile + 1) * size)
+        cut.append((tile, slice(begin - first, end - first), slice(begin - tile * size, end - tile * size)))
+    return cut
+
+
+def _scattered(positions: Ints, size: int) -> _Cut:
+    """Ascending or descending rows or columns, any of them repeated; negative ones (outside) are left out."""
     tiles = np.where(positions >= 0, positions // size, -1)
     edges = np.flatnonzero(np.diff(tiles, prepend=-2, append=-2))
-    for start, stop in pairwise(edges.tolist()):
-        if tiles[start] >= 0:
-            yield int(tiles[start]), slice(start, stop)
+    parts = [(int(tiles[start]), slice(start, stop)) for start, stop in pairwise(edges.tolist()) if tiles[start] >= 0]
+    return [(tile, part, _as_slice(positions[part] - tile * size)) for tile, part in parts]
 
 
 def _as_slice(positions: Ints) -> slice | Ints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def nodata_mask(values: npt.NDArray[np.generic], nodata: float | None) -> npt.ND
     return np.zeros(values.shape, dtype=bool) if sentinel is None else np.asarray(values == sentinel)
 
 
+@lru_cache
 def integer_nodata(nodata: float, dtype: np.dtype[np.generic]) -> int | None:
     """The sentinel as an integer of this type, or None when no pixel can hold it.
 
