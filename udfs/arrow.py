@@ -11,22 +11,6 @@ import pyarrow as pa
 
 from rasteret_sql.collection.nested import one_chunk
 
-VALUE_SLOTS = {"INTEGER": "i4", "BIGINT": "i8", "UBIGINT": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
-"""Types of single values, safe to compute with, and the struct field each travels in."""
-PIXEL_SLOTS = {
-    "UTINYINT": "u1",
-    "USMALLINT": "u2",
-    "UINTEGER": "u4",
-    "UBIGINT": "u8",
-    "TINYINT": "i1",
-    "SMALLINT": "i2",
-    "INTEGER": "i4",
-    "BIGINT": "i8",
-    "FLOAT": "f4",
-    "DOUBLE": "f8",
-}
-"""A band's own type and the struct field its pixels travel in."""
-
 
 def numbers(array: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     """Values as NumPy; NULL becomes NaN in float arrays."""
@@ -49,8 +33,10 @@ def rows_at(array: pa.Array | pa.ChunkedArray, rows: npt.NDArray[np.int64]) -> p
 
 
 def with_nulls(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
-    """A typed array that is NULL where not valid; one copy of the values at most."""
-    return pa.array(values.astype(kind.to_pandas_dtype(), copy=False), type=kind, mask=None if valid.all() else ~valid)
+    """A typed array that is NULL where not valid; one copy of the values at most. Packing bits here takes a tenth of what ``mask`` would."""
+    data = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(data), [bits, pa.py_buffer(data)])
 
 
 def lists(lengths: Sequence[int] | npt.NDArray[np.int64], values: pa.Array, missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
@@ -65,29 +51,6 @@ def lists(lengths: Sequence[int] | npt.NDArray[np.int64], values: pa.Array, miss
 def ones(rows: pa.Array) -> pa.Array:
     """Each row as a list of one: the shape whose ``unnest`` makes DuckDB call a function exactly once."""
     return lists(np.ones(len(rows), dtype=np.int64), rows)
-
-
-Column = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None
-"""Values and validity of one band in one row; None where the row has nothing for it."""
-
-
-def slot_fields(table: Sequence[Sequence[Column]], types: Sequence[str], slots: dict[str, str]) -> dict[str, pa.Array]:
-    """One field per slot: rows of lists (one per band) of values; a band fills the slot of its own type and is NULL in the others."""
-    used = [slots[name] for name in types]
-    return {slot: _slot(table, used, slot, arrow_type(name)) for name, slot in slots.items()}
-
-
-def _slot(table: Sequence[Sequence[Column]], used: Sequence[str], slot: str, kind: pa.DataType) -> pa.Array:
-    if slot not in used:
-        return pa.nulls(len(table), pa.list_(pa.list_(kind)))
-    cells = [column if mine == slot else None for row in table for column, mine in zip(row, used, strict=True)]
-    present = [cell for cell in cells if cell is not None]
-    # with a dtype: joining a blank row of another type would carry 64-bit integers through float64
-    values = joined([cell[0].ravel() for cell in present], kind.to_pandas_dtype())
-    valid = joined([cell[1].ravel() for cell in present], np.bool_)
-    lengths = np.fromiter((0 if cell is None else cell[0].size for cell in cells), dtype=np.int64, count=len(cells))
-    missing = np.fromiter((cell is None for cell in cells), dtype=bool, count=len(cells))
-    return lists(np.full(len(table), len(used)), lists(lengths, with_nulls(values, valid, kind), missing))
 
 
 def joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:

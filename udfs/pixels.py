@@ -8,7 +8,7 @@ part with parallel lists: rows, columns, coverage and the values of each band, w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
-from rasteret_sql.udfs.arrow import VALUE_SLOTS, arrow_type, lists, with_nulls
+from rasteret_sql.udfs.arrow import arrow_type, lists
 from rasteret_sql.udfs.candidates import Geometries
 from rasteret_sql.udfs.options import Options
 from rasteret_sql.udfs.read import Batch, Met, announced, batch_of, windows_of_tickets
+from rasteret_sql.udfs.slots import VALUE_SLOTS, Column, slot_fields, slots_sql, slots_type
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.nested import one_chunk
@@ -42,9 +43,7 @@ Objects = npt.NDArray[np.object_]
 
 TRANSFORM = ("a", "b", "c", "d", "e", "f")
 RESULT = (
-    f"STRUCT({', '.join(f'{name} DOUBLE' for name in TRANSFORM)}, row INTEGER[], col INTEGER[], coverage DOUBLE[], "
-    + ", ".join(f"{slot} {name}[][]" for name, slot in VALUE_SLOTS.items())
-    + ")"
+    f"STRUCT({', '.join(f'{name} DOUBLE' for name in TRANSFORM)}, row INTEGER[], col INTEGER[], coverage DOUBLE[], " + slots_sql(VALUE_SLOTS) + ")"
 )
 BATCH_PARTS = 4
 """A part holds at most this share of what a batch may."""
@@ -290,38 +289,17 @@ def _rows(parts: Sequence[_Part], kinds: Sequence[str]) -> pa.StructArray:
     fields["col"] = lists(counts, pa.array(np.concatenate([part.col for part in parts])))
     coverages = [part.coverage for part in parts if part.coverage is not None]
     fields["coverage"] = lists(counts, pa.array(np.concatenate(coverages))) if coverages else pa.nulls(len(counts), pa.list_(pa.float64()))
-    used = [VALUE_SLOTS[kind] for kind in kinds]
-    for kind, slot in VALUE_SLOTS.items():
-        fields[slot] = _slot(parts, used, slot, arrow_type(kind))
+    fields |= slot_fields([row for part in parts for row in _by_ticket(part)], kinds, VALUE_SLOTS)
     return pa.StructArray.from_arrays(list(fields.values()), list(fields))
 
 
-def _slot(parts: Sequence[_Part], used: Sequence[str], slot: str, kind: pa.DataType) -> pa.Array:
-    """Lists of one type: per ticket one per band, NULL for bands of other types and for those that the record lacks."""
-    tickets = sum(len(part.counts) for part in parts)
-    if slot not in used:
-        return pa.nulls(tickets, pa.list_(pa.list_(kind)))
-    lengths = np.zeros((tickets, len(used)), np.int64)
-    missing = np.ones((tickets, len(used)), bool)
-    values: list[npt.NDArray[Any]] = [np.empty(0, kind.to_pandas_dtype())]
-    valid: list[npt.NDArray[np.bool_]] = [np.empty(0, bool)]
-    first = 0
-    for part in parts:
-        here = slice(first, first + len(part.counts))
-        first += len(part.counts)
-        present = [(index, cell) for index, (cell, mine) in enumerate(zip(part.columns, used, strict=True)) if cell is not None and mine == slot]
-        for index, _ in present:
-            lengths[here, index], missing[here, index] = part.counts, False
-        edges = np.concatenate([[0], np.cumsum(part.counts)]).tolist()
-        for start, stop in pairwise(edges):
-            for _, cell in present:
-                values.append(cell[0][start:stop])
-                valid.append(cell[1][start:stop])
-    inner = lists(lengths.ravel(), with_nulls(np.concatenate(values), np.concatenate(valid), kind), missing.ravel())
-    return lists(np.full(tickets, len(used)), inner)
+def _by_ticket(part: _Part) -> Iterator[list[Column]]:
+    """What each band has under each ticket of a part; None for a band that the record lacks."""
+    for start, stop in pairwise(np.concatenate([[0], np.cumsum(part.counts)]).tolist()):
+        yield [None if cell is None else (cell[0][start:stop], cell[1][start:stop]) for cell in part.columns]
 
 
 def _result_type() -> pa.DataType:
     fixed = [(name, pa.float64()) for name in TRANSFORM]
     fixed += [("row", pa.list_(pa.int32())), ("col", pa.list_(pa.int32())), ("coverage", pa.list_(pa.float64()))]
-    return pa.struct([*fixed, *((slot, pa.list_(pa.list_(arrow_type(name)))) for name, slot in VALUE_SLOTS.items())])
+    return pa.struct([*fixed, *slots_type(VALUE_SLOTS)])

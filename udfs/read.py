@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import PIXEL_SLOTS, Column, list_parts, lists, numbers, rows_at, slot_fields
+from rasteret_sql.udfs.arrow import arrow_type, list_parts, lists, numbers, rows_at
 from rasteret_sql.udfs.candidates import Geometries, Objects
 from rasteret_sql.udfs.options import Options, options_of, statement_of
+from rasteret_sql.udfs.slots import PIXEL_SLOTS, Column, slot_fields, slot_lists, slots_sql, slots_type
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.nested import one_chunk
@@ -39,11 +40,7 @@ TICKET = (
     "STRUCT(no INTEGER, seq BIGINT, record BIGINT, win_row INTEGER, win_col INTEGER, win_height INTEGER, win_width INTEGER, "
     "nbytes BIGINT, statement UBIGINT)"
 )
-BLOCK = (
-    "STRUCT(crs VARCHAR, transform DOUBLE[], height INTEGER, width INTEGER, status UTINYINT, error VARCHAR, "
-    + ", ".join(f"{slot} {name}[][]" for name, slot in PIXEL_SLOTS.items())
-    + ")"
-)
+BLOCK = "STRUCT(crs VARCHAR, transform DOUBLE[], height INTEGER, width INTEGER, status UTINYINT, error VARCHAR, " + slots_sql(PIXEL_SLOTS) + ")"
 OK, NODATA, ERROR = 0, 1, 3
 NO_CENTRE = "the geometry holds no pixel's centre; pixels := 'all_touched' takes the pixels it touches"
 """Said of geometries too small for the rule."""
@@ -272,7 +269,7 @@ def _blocks(table: Sequence[tuple[ViewRequest, Block] | None], types: Sequence[s
         )
         lacking = [name for name, band in zip(names, request.bands, strict=True) if band is None]
         messages = block.errors + ([f"the record has no asset for {', '.join(lacking)}"] if lacking else [])
-        if not request.mask.any():
+        if not np.count_nonzero(request.mask):
             messages.append(NO_CENTRE)
         fixed["crs"].append(request.view.crs)
         fixed["transform"].append(window_transform(request.grid, request.window))
@@ -288,21 +285,14 @@ def _blocks(table: Sequence[tuple[ViewRequest, Block] | None], types: Sequence[s
 
 def _block_type() -> pa.DataType:
     fixed = [("crs", pa.string()), ("transform", pa.list_(pa.float64())), ("height", pa.int32()), ("width", pa.int32())]
-    slots = [(slot, pa.list_(pa.list_(_arrow(name)))) for name, slot in PIXEL_SLOTS.items()]
-    return pa.struct([*fixed, ("status", pa.uint8()), ("error", pa.string()), *slots])
-
-
-def _arrow(sql_type: str) -> pa.DataType:
-    kinds = {"FLOAT": pa.float32(), "DOUBLE": pa.float64()}
-    return kinds[sql_type] if sql_type in kinds else pa.from_numpy_dtype(np.dtype(PIXEL_SLOTS[sql_type]))
+    return pa.struct([*fixed, ("status", pa.uint8()), ("error", pa.string()), *slots_type(PIXEL_SLOTS)])
 
 
 def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array, kind: str) -> pa.Array:
     """Scalar form: the pixels of one band per (record, geometry) row, row-major; NULL where they do not meet."""
     chosen = options_of(options)
-    item = _arrow(kind)
     if chosen is None:
-        return pa.array([], pa.list_(item))
+        return pa.array([], pa.list_(arrow_type(kind)))
     wkbs = one_chunk(geometry)
     here = np.flatnonzero(wkbs.is_valid().to_numpy(zero_copy_only=False))
     bands = bands_of_payload(one_chunk(payload), chosen.bands)
@@ -329,4 +319,4 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
         band, found = request.bands[0], block.values[0]
         if band is not None and found is not None:
             cells[row] = (physical(found, band, scaled=chosen.scaled), block.valid[0])
-    return slot_fields([[cell] for cell in cells], [kind], PIXEL_SLOTS)[PIXEL_SLOTS[kind]].values
+    return slot_lists([[cell] for cell in cells], [kind], kind).values

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import VALUE_SLOTS, Column, arrow_type, joined, list_parts, lists, numbers, ones, rows_at, slot_fields
+from rasteret_sql.udfs.arrow import arrow_type, joined, list_parts, lists, numbers, ones, rows_at
 from rasteret_sql.udfs.geometry import complain, point_coordinates
 from rasteret_sql.udfs.masks import mask_of
 from rasteret_sql.udfs.options import Options, options_of, statement_of
+from rasteret_sql.udfs.slots import VALUE_SLOTS, Column, slot_fields, slot_lists, slots_sql
 from rasteret_sql.udfs.tickets import POINTS
 
 from rasteret_sql.collection.nested import one_chunk
@@ -31,7 +32,7 @@ _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
 
 RESULT = (
     "STRUCT(record INTEGER[], no INTEGER[], status UTINYINT[], distance DOUBLE[], error VARCHAR[], "
-    + ", ".join(f"{slot} {name}[][]" for name, slot in VALUE_SLOTS.items())
+    + slots_sql(VALUE_SLOTS)
     + ", "
     + ", ".join(f"{slot} {name}[][][]" for name, slot in _WINDOW_SLOTS.items())
     + ")[]"
@@ -235,8 +236,7 @@ def _window_fields(
                 for window, band in zip(result.windows, mine, strict=True)
             ]
         )
-    flat = slot_fields(table, widened, _WINDOW_SLOTS)
-    return {slot: _regroup(array, side) for slot, array in flat.items()}
+    return {slot: _regroup(slot_lists(table, widened, name), side) for name, slot in _WINDOW_SLOTS.items()}
 
 
 def _regroup(array: pa.Array, side: int) -> pa.Array:

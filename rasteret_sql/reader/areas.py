@@ -60,7 +60,7 @@ class Block:
     @property
     def nodata(self) -> bool:
         """No band has a single valid pixel."""
-        return not any(valid.any() for valid in self.valid)
+        return not any(map(np.count_nonzero, self.valid))
 
 
 def read_grid(bands: Sequence[Band | None]) -> tuple[Grid, str] | None:

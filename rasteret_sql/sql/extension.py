@@ -27,7 +27,7 @@ from rasteret_sql.sql.polling import counted
 from rasteret_sql.sql.scalars import scalar_options, typed_field, zonal_options
 from rasteret_sql.udfs import build, build_stac, export, geometry, info, link, pixels, read, sample, times, zonal
 from rasteret_sql.udfs import plan as cost
-from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
+from rasteret_sql.udfs.slots import PIXEL_SLOTS, VALUE_SLOTS
 
 CATALOGS = ("rasteret", "rasteret_sql")
 """Name of the attached catalog; the second one where the user's own database file has the first (``rasteret.db``)."""

@@ -32,7 +32,8 @@ from rasteret_sql.sql.arguments import shown
 from rasteret_sql.sql.catalogue import typed_null
 from rasteret_sql.sql.quote import ident, listed, relation, text
 from rasteret_sql.storage.hrefs import resolve_href
-from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS, pixel_type, value_type
+from rasteret_sql.udfs.arrow import pixel_type, value_type
+from rasteret_sql.udfs.slots import PIXEL_SLOTS, VALUE_SLOTS, pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,8 @@ class BandType:
         """The band's list in a result that has one slot per type."""
         table = VALUE_SLOTS if self.kind == "value" else PIXEL_SLOTS
         if self.name:
-            return f"{slots}.{table[self.name]}[{index + 1}]"
-        cases = listed_cases(f"WHEN {text(name)} THEN cast_to_type({slots}.{slot}[{index + 1}], [{self.example}])" for name, slot in table.items())
+            return pick(slots, table[self.name], index)
+        cases = listed_cases(f"WHEN {text(name)} THEN cast_to_type({pick(slots, slot, index)}, [{self.example}])" for name, slot in table.items())
         return f"CASE {self.sql} {cases} END"
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 import pytest
-from rasteret_sql.udfs.arrow import PIXEL_SLOTS, VALUE_SLOTS
+from rasteret_sql.udfs.slots import PIXEL_SLOTS, VALUE_SLOTS
 
 import rasteret_sql
 from rasteret_sql.settings import FIELDS, Settings
