@@ -25,13 +25,9 @@ _TWO_NUMBERS = re.compile(r"\s*\(?\s*(-?\d+(?:\.\d+)?)\s*[,;\s]\s*(-?\d+(?:\.\d+
 _CRS_IN_TYPE = re.compile(r"GEOMETRY\('(.*)'\)$", re.DOTALL)
 
 
-def geometry_column(row_types: pa.Array, asked: pa.Array) -> pa.Array:
+def geometry_column(row_type: str, asked: str | None) -> str:
     """Name of the geometry column of a row type ``STRUCT(a INTEGER, geom GEOMETRY, …)``: the one asked for, else by type, else by name."""
-    pairs = zip(one_chunk(row_types).to_pylist(), one_chunk(asked).to_pylist(), strict=True)
-    return pa.array([_geometry_column(struct_fields(text), name) for text, name in pairs], pa.string())
-
-
-def _geometry_column(fields: dict[str, str], asked: str | None) -> str:
+    fields = struct_fields(row_type)
     folded = {name.lower(): name for name in fields}
     if asked is not None:
         if asked.lower() not in folded:
@@ -93,14 +89,9 @@ def _end_of_type(text: str, position: int) -> int:
     return len(text)
 
 
-def geometry_crs(column_types: pa.Array, asked: pa.Array) -> pa.Array:
+def geometry_crs(column_type: str, asked: str | None) -> str:
     """CRS of a geometry column: the argument, else the one in its type, else CRS84. Unknown ones are an error."""
-    pairs = zip(one_chunk(column_types).to_pylist(), one_chunk(asked).to_pylist(), strict=True)
-    return pa.array([_geometry_crs(kind, crs) for kind, crs in pairs], pa.string())
-
-
-def _geometry_crs(kind: str, asked: str | None) -> str:
-    found = _CRS_IN_TYPE.search(kind)
+    found = _CRS_IN_TYPE.search(column_type)
     text = asked or (found.group(1).replace("''", "'") if found else CRS84)
     check_crs(text)
     return text

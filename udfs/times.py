@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 from rasteret_sql.udfs.geometry import struct_fields
 
-from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.errors import InvalidArgument, listing, near
 
 _KINDS = ("TIMESTAMP", "DATE", "VARCHAR")
 
 
-def time_column(row_types: pa.Array, asked: pa.Array) -> pa.Array:
+def time_column(row_type: str, asked: str) -> str:
     """Name of the column asked for in a row type ``STRUCT(a INTEGER, seen TIMESTAMP, …)``; another kind of column is an error."""
-    pairs = zip(one_chunk(row_types).to_pylist(), one_chunk(asked).to_pylist(), strict=True)
-    return pa.array([_time_column(struct_fields(text), name) for text, name in pairs], pa.string())
-
-
-def _time_column(fields: dict[str, str], asked: str) -> str:
+    fields = struct_fields(row_type)
     folded = {name.lower(): name for name in fields}
     if asked.lower() not in folded:
         raise InvalidArgument(f"no column {asked!r}{near(asked, fields)} for time; columns: {listing(fields)}")

@@ -53,7 +53,9 @@ def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
         _check_no_transaction(con)
         catalog = _catalog(con)
         for name, (function, result, effects) in _functions().items():
-            _create(con, name, function, result, effects=effects)
+            _create(con, name, function, None, result, type="arrow", side_effects=effects)
+        for name, said in _NAMES.items():
+            _create(con, name, said, ["VARCHAR", "VARCHAR"], "VARCHAR", type="native")
         register_files(con)
         con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {catalog} (READ_WRITE)").fetchall()
         instance = _instance(con, catalog)
@@ -96,20 +98,25 @@ def _instance(con: duckdb.DuckDBPyConnection, catalog: str) -> str:
     return token
 
 
+_NAMES: dict[str, Callable[..., str]] = {
+    "__rasteret_geometry_column": geometry.geometry_column,
+    "__rasteret_geometry_crs": geometry.geometry_crs,
+    "__rasteret_time_column": times.time_column,
+    "__rasteret_typed_field": typed_field,
+}
+"""Functions of two texts, called with constants while a statement is bound: without Arrow, which would cost half a millisecond a call."""
+
+
 @lru_cache(maxsize=1)
 def _functions() -> dict[str, tuple[Function, str, bool]]:
     """Name → (function, result type, does it have effects). Made once and kept: a database may outlive the connection that registered them."""
     evaluate = Evaluator()
     functions: dict[str, tuple[Function, str, bool]] = {
         "__rasteret_plan": (plan, "VARCHAR", False),
-        "__rasteret_geometry_column": (geometry.geometry_column, "VARCHAR", False),
-        "__rasteret_geometry_crs": (geometry.geometry_crs, "VARCHAR", False),
-        "__rasteret_typed_field": (typed_field, "VARCHAR", False),
         "__rasteret_scalar_options": (scalar_options, "VARCHAR", False),
         "__rasteret_geometries": (geometry.geometries, geometry.GEOMETRY, False),
         "__rasteret_polygons": (geometry.polygons, geometry.GEOMETRY, False),
         "__rasteret_hold": (sample.hold, sample.HELD, False),
-        "__rasteret_time_column": (times.time_column, "VARCHAR", False),
         "__rasteret_sample_announce": (_with(sample.announce, evaluate), "UTINYINT", False),
         "__rasteret_sample": (_with(sample.sample, evaluate), sample.RESULT, False),
         "__rasteret_first_match": (_with(sample.first_match, evaluate), sample.RESULT, False),
@@ -156,10 +163,10 @@ def _with(function: Function, last: Any) -> Function:
     return lambda *columns: function(*columns, last)
 
 
-def _create(con: duckdb.DuckDBPyConnection, name: str, function: Function, result: str, *, effects: bool) -> None:
+def _create(con: duckdb.DuckDBPyConnection, name: str, *function: Any, **how: Any) -> None:
     """Functions belong to the instance: that one is there already is no error."""
     try:
-        con.create_function(name, function, None, result, type="arrow", null_handling="special", side_effects=effects)
+        con.create_function(name, *function, null_handling="special", **how)
     except (duckdb.CatalogException, duckdb.NotImplementedException) as error:
         if "already" not in str(error):
             raise

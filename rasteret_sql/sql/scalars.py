@@ -16,10 +16,9 @@ from rasteret_sql.udfs.geometry import struct_fields
 from rasteret_sql.udfs.options import Options
 
 
-def typed_field(struct_type: pa.Array, wanted: pa.Array) -> pa.Array:
+def typed_field(struct_type: str, wanted: str) -> str:
     """Name of the metadata field that carries a band's type: the one wanted, or ``nodata`` (a DOUBLE) in relations that have it not."""
-    rows = zip(one_chunk(struct_type).to_pylist(), one_chunk(wanted).to_pylist(), strict=True)
-    return pa.array([name if name in struct_fields(kind) else "nodata" for kind, name in rows], pa.string())
+    return wanted if wanted in struct_fields(struct_type) else "nodata"
 
 
 def scalar_options(function: pa.Array, band: pa.Array, settings: pa.Array) -> pa.Array:
