@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from rasteret_sql.raster.grid import Bools, Floats, Geometries, Grid
 
 CRS84: Final = "OGC:CRS84"
-"""Longitude and latitude on WGS 84: the CRS of footprints and boxes."""
+"""Longitude and latitude on WGS 84: the CRS of footprints and boxes, and of geometries that name none. What is asked of it most is known here, so
+that a statement's first steps need not wait until PROJ has opened its database.
+"""
 
 TOLERANCE_M: Final = 0.05
 """Metres on the ground that an edge may lie off its true course after a change of CRS."""
@@ -44,9 +46,14 @@ _MAX_PIECES: Final = 4096
 """Most pieces that the diagonal of a geometry's box is cut into."""
 
 
-@in_proj_thread
 def check_crs(text: str) -> None:
     """Raise :class:`InvalidArgument` when the text names no CRS that PROJ knows."""
+    if text != CRS84:
+        _checked(text)
+
+
+@in_proj_thread
+def _checked(text: str) -> None:
     _parse_crs(text)
 
 
@@ -77,11 +84,15 @@ def _looked_up(text: str) -> pyproj.CRS | str:
         return f"unknown CRS {asked!r} ({one_line(str(error), 120)}); give an EPSG code (EPSG:32643), OGC:CRS84, WKT2 or PROJJSON"
 
 
-@lru_cache(maxsize=1024)
-@in_proj_thread
 def same_crs(first: str, second: str) -> bool:
     """True when both texts name one CRS, the order of its axes aside."""
-    return first == second or bool(_parse_crs(first).equals(_parse_crs(second), ignore_axis_order=True))
+    return first == second or _alike(first, second)
+
+
+@lru_cache(maxsize=1024)
+@in_proj_thread
+def _alike(first: str, second: str) -> bool:
+    return bool(_parse_crs(first).equals(_parse_crs(second), ignore_axis_order=True))
 
 
 @lru_cache(maxsize=512)
@@ -225,17 +236,25 @@ def raster_footprint(grid: Grid, crs: str) -> tuple[Any, tuple[float, float, flo
 # -- how much a transformation bends ------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=512)
-@in_proj_thread
 def is_geographic(crs: str) -> bool:
     """Are its coordinates angles?"""
+    return crs == CRS84 or _has_angles(crs)
+
+
+@lru_cache(maxsize=512)
+@in_proj_thread
+def _has_angles(crs: str) -> bool:
     return bool(_parse_crs(crs).is_geographic)
 
 
-@lru_cache(maxsize=512)
-@in_proj_thread
 def _unit(crs: str) -> float:
     """One unit of a CRS: radians of a geographic one, metres of others."""
+    return math.pi / 180.0 if crs == CRS84 else _said_unit(crs)
+
+
+@lru_cache(maxsize=512)
+@in_proj_thread
+def _said_unit(crs: str) -> float:
     parsed = _parse_crs(crs)
     usual = math.pi / 180.0 if parsed.is_geographic else 1.0
     return float(parsed.axis_info[0].unit_conversion_factor or usual) if parsed.axis_info else usual

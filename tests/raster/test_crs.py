@@ -18,6 +18,7 @@ from rasteret_sql.raster.crs import (
     CRS84,
     TOLERANCE_M,
     check_crs,
+    is_geographic,
     raster_footprint,
     same_crs,
     transform_bounds,
@@ -365,3 +366,12 @@ def test_a_raster_nowhere_on_earth_is_refused():
     disc = "+proj=geos +h=35786023 +lon_0=-75 +sweep=x +a=6378137 +b=6356752.31414 +units=m"
     with pytest.raises(InvalidArgument, match="no part of the raster"):
         raster_footprint(Grid((1.0, 0.0, 9e7, 0.0, -1.0, 9e7), 10, 10), disc)
+
+
+def test_what_is_known_of_crs84_is_what_proj_says():
+    said = pyproj.CRS(CRS84)
+    assert is_geographic(CRS84) == said.is_geographic
+    assert {axis.unit_conversion_factor for axis in said.axis_info} == {math.pi / 180}  # so half a turn is 180
+    across = shapely.box(170, 0, 190, 10)
+    assert within_world(np.array([across]), CRS84)[0].bounds == within_world(np.array([across]), "EPSG:4326")[0].bounds
+    check_crs(CRS84)
