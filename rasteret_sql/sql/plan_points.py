@@ -21,7 +21,9 @@ from rasteret_sql.udfs.options import Options
 MAX_NEIGHBOURHOOD = 50
 MAX_DISTANCE = 100
 _OWN = "__rasteret_"
-"""Our columns beside the user's: their columns stand side by side up to the last join, so that DuckDB drops those that nobody asks for."""
+"""Our columns beside the user's."""
+_FOUND = f"{_OWN}s"
+"""What was found of a point in a record, or NULLs, as a struct."""
 _TICKET = "(SELECT h.ticket FROM __h)"
 """The reader's for all points."""
 _ZONED = r":[0-9.]+\s*([+-][0-9:]+|[A-Za-z].*)\s*$"
@@ -115,21 +117,22 @@ def plan_sample(arguments: Arguments) -> str:
     if asked.formulas.expressions:
         ctes += f",\n__e AS ({asked.formulas.over('__s', asked.columns, asked.bands)})"
         source = "__e"
-    at = {band: f"s.v{asked.bands.index(band)}" for band in asked.shown}
-    columns = [*at.items(), *((expression.name, f"s.e{i}") for i, expression in enumerate(asked.formulas.expressions))]
+    at = {band: f"{_FOUND}.v{asked.bands.index(band)}" for band in asked.shown}
+    columns = [*at.items(), *((expression.name, f"{_FOUND}.e{i}") for i, expression in enumerate(asked.formulas.expressions))]
     if asked.layout == "wide":
         names = [f"{value} AS {ident(name)}" for name, value in columns]
-        names += [f"s.w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
+        names += [f"{_FOUND}.w{asked.bands.index(band)} AS {ident(band + '_window')}" for band in asked.shown if asked.options.neighbourhood]
         values = listed(names)
     else:
         long = listed(f"{{'band': {text(name)}, 'value': {value}::DOUBLE}}" for name, value in columns)
         values = f"unnest([{long}], recursive := true)"
     own = {"no": "r.no", "broken": "w.broken", "why": "w.why"} | ({"untimed": f"{asked.when} IS NULL"} if asked.time else {})
     rows = f"SELECT src, {listed(f'{value} AS {_OWN}{name}' for name, value in own.items())} FROM __rows AS r LEFT JOIN __w AS w ON w.no = r.no"
+    ours = listed(_OWN + name for name in own)
     return f"""
+SELECT * EXCLUDE ({ours}, {_FOUND}), {_FOUND}.record_id AS record_id, {_FOUND}.datetime AS datetime, {values}, {_reasons(asked)} FROM (
 {ctes}
-SELECT p.* EXCLUDE ({listed(_OWN + name for name in own)}), s.record_id, s.datetime, {values}, {_reasons(asked)}
-FROM (SELECT {listed(_OWN + name for name in own)}, src.* FROM ({rows})) AS p LEFT JOIN {source} AS s ON s.no = p.{_OWN}no"""
+SELECT p.*, {_OWN}r AS {_FOUND} FROM (SELECT {ours}, src.* FROM ({rows})) AS p LEFT JOIN {source} AS {_OWN}r ON {_OWN}r.no = p.{_OWN}no)"""
 
 
 def _asked(arguments: Arguments) -> _Sample:
@@ -198,18 +201,17 @@ def _unmet(asked: _Sample) -> str:
 
 def _reasons(asked: _Sample) -> str:
     """``status``, ``error`` and ``distance_pixels``: why there is no value where there is none."""
-    broken, why, untimed = (f"p.{_OWN}{name}" for name in ("broken", "why", "untimed"))
-    status = "s.status"
-    reasons = [f"if(s.no IS NULL, {why}, s.error)"]
+    broken, why, untimed, status = (f"{_OWN}{name}" for name in ("broken", "why", "untimed", "s.status"))
+    reasons = [f"if({_FOUND}.no IS NULL, {why}, {_FOUND}.error)"]
     for i, expression in enumerate(asked.formulas.expressions):
-        none = f"s.status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND s.e{i} IS NULL"
+        none = f"{_FOUND}.status NOT IN ({NODATA}, {MASKED}, {UNMATCHED}) AND {_FOUND}.e{i} IS NULL"
         status = f"if({none}, {NODATA}, {status})"
         reasons.append(f"if({none}, {text(f'the expression {expression.name} is NULL here')}, NULL)")
     if asked.time:
         tolerance = "has a time" if asked.options.tolerance_us is None else "is within tolerance of the time of the point"
         reasons.append(f"if({untimed}, 'the time of the point is NULL or no time', NULL)")
-        reasons.append(f"if(s.status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
-    distance = f"coalesce(s.distance, if(s.status = {OK}, 0, NULL))"
+        reasons.append(f"if({_FOUND}.status = {UNMATCHED}, 'no record here {tolerance}', NULL)")
+    distance = f"coalesce({_FOUND}.distance, if({_FOUND}.status = {OK}, 0, NULL))"
     return f"{status_of(status, broken)} AS status, coalesce({listed(reasons)}) AS error, {distance} AS distance_pixels"
 
 
