@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, OK, Queue, Visit, VisitResult, in_order, nearest_in_time
+from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, OK, Queue, Visit, VisitResult, ascending, in_order, nearest_in_time
 
 FAR = (1 << 63) - 1
 
@@ -65,3 +65,14 @@ def test_hide() -> None:
     assert result.valid[0].tolist() == [True, False, False, False]
     assert np.isnan(result.distance).tolist() == [False, True, True, True]
     assert result.empty.tolist() == [False, True, True, True]
+
+
+@given(st.integers(1, 400).flatmap(lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1)), st.integers(0, 9))))
+@settings(max_examples=100, deadline=None)
+def test_ascending(asked: tuple[int, set[int], int]) -> None:
+    """Few or many of all numbers, in any order."""
+    count, numbers, seed = asked
+    given_numbers = np.random.default_rng(seed).permutation(np.array(sorted(numbers), np.int32))
+    found = ascending(given_numbers, count)
+    assert found.tolist() == sorted(numbers)
+    assert found.dtype == np.int32

@@ -448,3 +448,12 @@ def test_one_bad_argument_fails_in_one_line(con, ramp: str, arguments: str) -> N
     with pytest.raises(duckdb.Error) as caught:
         con.execute(f"FROM rasteret_sample('{ramp}', 'places', {arguments})").fetchall()
     assert REFUSED[arguments] in str(caught.value).splitlines()[0]
+
+
+def test_what_nobody_asks_for_is_not_worked_out(con, ramp: str) -> None:
+    register_grid(con, 20, 20)
+    told = {}
+    for asked in ("b1", "status, error, distance_pixels"):
+        told[asked] = con.execute(f"EXPLAIN SELECT {asked} FROM rasteret_sample('{ramp}', 'points', {XY})").fetchall()[0][1]
+    assert "distance_pixels" in told["status, error, distance_pixels"]
+    assert "distance_pixels" not in told["b1"]
