@@ -129,10 +129,12 @@ def plan_sample(arguments: Arguments) -> str:
     own = {"no": "r.no", "broken": "w.broken", "why": "w.why"} | ({"untimed": f"{asked.when} IS NULL"} if asked.time else {})
     rows = f"SELECT src, {listed(f'{value} AS {_OWN}{name}' for name, value in own.items())} FROM __rows AS r LEFT JOIN __w AS w ON w.no = r.no"
     ours = listed(_OWN + name for name in own)
+    record = (f"{_OWN}record_id", f"{_OWN}datetime")  # not out of the struct: filters on them go below the reading
     return f"""
-SELECT * EXCLUDE ({ours}, {_FOUND}), {_FOUND}.record_id AS record_id, {_FOUND}.datetime AS datetime, {values}, {_reasons(asked)} FROM (
+SELECT * EXCLUDE ({ours}, {listed(record)}, {_FOUND}), {record[0]} AS record_id, {record[1]} AS datetime, {values}, {_reasons(asked)} FROM (
 {ctes}
-SELECT p.*, {_OWN}r AS {_FOUND} FROM (SELECT {ours}, src.* FROM ({rows})) AS p LEFT JOIN {source} AS {_OWN}r ON {_OWN}r.no = p.{_OWN}no)"""
+SELECT p.*, {_OWN}r.record_id AS {record[0]}, {_OWN}r.datetime AS {record[1]}, {_OWN}r AS {_FOUND}
+FROM (SELECT {ours}, src.* FROM ({rows})) AS p LEFT JOIN {source} AS {_OWN}r ON {_OWN}r.no = p.{_OWN}no)"""
 
 
 def _asked(arguments: Arguments) -> _Sample:
