@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import tempfile
 import time
@@ -22,6 +21,7 @@ import pyarrow as pa
 import rasterio
 from rasterio.transform import Affine
 
+from benchmarks.memory import peak_mb
 from rasteret_sql.collection.build import build_collection
 from rasteret_sql.collection.source import BATCH_RECORDS, AssetTable
 from rasteret_sql.reader.engine import Query
@@ -93,7 +93,7 @@ def main() -> None:
             with Query("big_build", settings, raise_errors=False) as query:
                 began, cpu = time.monotonic(), time.process_time()
                 report = build_collection(Synthetic(workspace / "files", options.records, options.bands), "big", query)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peak = peak_mb()
             size = sum(file.stat().st_size for file in (workspace / "big_records").rglob("*.parquet"))
             found = {"records": report.records, "added": report.added, "failed": report.failed, "headers": report.requests, "peak_mb": round(peak)}
             found |= {"seconds": round(time.monotonic() - began, 1), "cpu_s": round(time.process_time() - cpu, 1), "index_mb": round(size / 1e6, 1)}

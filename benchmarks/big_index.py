@@ -9,7 +9,6 @@ Prints seconds, and the peak of resident memory before and after each step.
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ import shapely
 from rasterio.transform import Affine
 
 import rasteret_sql
+from benchmarks.memory import peak_mb
 from rasteret_sql.collection.assets import TableOptions, TableSource
 from rasteret_sql.collection.batches import finished, prepared
 from rasteret_sql.collection.built import Built, save_built
@@ -97,10 +97,6 @@ def block_of(rows: pa.Table, keys: Keys, start: int, months: int, rng: np.random
         rows = rows.set_column(rows.schema.get_field_index(column), column, values)
     hashes = rng.integers(0, 1 << 63, (count, 3)).astype(np.uint64)
     return rows, replace(keys, high=hashes[:, 0], low=hashes[:, 1], id=hashes[:, 2], xmin=box[0], ymin=box[1], xmax=box[2], ymax=box[3], time=time_us)
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 BOX = "bbox.xmin >= 10 AND bbox.xmax <= 14 AND bbox.ymin >= 48 AND bbox.ymax <= 52 AND datetime >= '2023-06-01' AND datetime < '2023-08-01'"
