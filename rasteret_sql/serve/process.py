@@ -97,24 +97,31 @@ def _seen_by_clients(options: Options, here: Address) -> Address:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], int]]:
-    """What waits for a signal that means "stop", and says which came. A second one ends the process at once."""
+    """What waits for a signal that means "stop", and says which came. A second one ends the process at once.
+
+    Python's handler runs only between two steps of Python: a signal that came just before the waiting began would never be heard. So the system's
+    own handler wakes it, through a pipe.
+    """
     read, write = os.pipe()
+    os.set_blocking(write, False)
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - how handlers are called
         if received:
             os._exit(_INTERRUPTED)
         received.append(number)
-        os.write(write, b".")
 
     def wait() -> int:
-        os.read(read, 1)
+        while not received:
+            os.read(read, 1)
         return received[0]
 
     before = {number: signal.signal(number, handle) for number in _STOPPING}
+    listener = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
         yield wait
     finally:
+        signal.set_wakeup_fd(listener)
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(read)
