@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,8 @@ def _visits(options: Options, payload: pa.Array, nos: pa.Array, points: Points) 
 def _candidates(nos: pa.Array, points: Points) -> list[Ints]:
     """Of each row, in ascending order."""
     bounds, flat = list_parts(nos)
-    return [ascending(part, len(points.x)) for part in np.split(flat.to_numpy(), bounds[1:-1])]
+    candidates = flat.to_numpy()
+    return [ascending(candidates[start:stop], len(points.x)) for start, stop in pairwise(bounds.tolist())]
 
 
 def sample(
