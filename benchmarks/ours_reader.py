@@ -60,7 +60,8 @@ class OursReader(Contender):
     def blocks(self, query: Any) -> Any:
         from rasteret_sql.raster.coverage import geometry_masks
         from rasteret_sql.raster.grid import Window
-        from rasteret_sql.reader.areas import BlockRequest, read_blocks, read_grid
+        from rasteret_sql.reader.areas import read_blocks, read_grid
+        from rasteret_sql.reader.blocks import BlockRequest
         from rasteret_sql.reader.shapes import Shapes
 
         rule = "window" if self.inputs.workload == "W3" else "center"

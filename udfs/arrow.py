@@ -54,8 +54,25 @@ def ones(rows: pa.Array) -> pa.Array:
 
 
 def joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-    """Arrays one after the other, each cast to the type as it is copied."""
-    return np.concatenate(parts, dtype=dtype, casting="unsafe") if parts else np.empty(0, dtype)
+    """Arrays (1-D) one after the other, each cast to the type as it is copied; those that follow each other in memory are taken as they lie."""
+    if not parts:
+        return np.empty(0, dtype)
+    stretch = _stretch_of([part for part in parts if part.size], np.dtype(dtype))
+    return np.concatenate(parts, dtype=dtype, casting="unsafe") if stretch is None else stretch
+
+
+def _stretch_of(parts: Sequence[npt.NDArray[Any]], dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
+    """The part of an array that these views of it make up, in this order; None where they do not."""
+    whole = parts[0].base if parts else None
+    if not isinstance(whole, np.ndarray) or whole.ndim != 1 or whole.dtype != dtype or not whole.flags.c_contiguous:
+        return None
+    first = address = parts[0].ctypes.data
+    for part in parts:
+        if part.base is not whole or part.dtype != dtype or not part.flags.c_contiguous or part.ctypes.data != address:
+            return None
+        address += part.nbytes
+    start = (first - whole.ctypes.data) // dtype.itemsize
+    return whole[start : start + (address - first) // dtype.itemsize]
 
 
 _ARROW = {

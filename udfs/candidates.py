@@ -39,6 +39,10 @@ class Geometries:
         here = (windows[:, 2] > 0) & (windows[:, 3] > 0)
         return nos[here], windows[here]
 
+    def shapes(self, nos: npt.NDArray[np.int64]) -> Objects:
+        """Geometries by number, as they were given."""
+        return np.asarray(self._shapes.shapes[np.searchsorted(self._unique, nos)])
+
     def shapes_of(self, nos: npt.NDArray[np.int64], crs: str, grid: Grid) -> Objects:
         """Projected geometries by number, where the grid has them."""
         return turned_onto(np.asarray(self._shapes.projected(crs)[np.searchsorted(self._unique, nos)]), crs, grid)

@@ -29,8 +29,9 @@ from rasteret_sql.raster.fractions import coverage_spans
 from rasteret_sql.raster.grid import Grid, Window
 from rasteret_sql.raster.header import Affine
 from rasteret_sql.raster.targets import MAX_ZONE_PIXELS, check_sizes
-from rasteret_sql.reader.areas import Block, Windows
+from rasteret_sql.reader.areas import Windows
 from rasteret_sql.reader.band import Band, physical
+from rasteret_sql.reader.blocks import Block
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Gathered
 from rasteret_sql.reader.levels import View, bounded

@@ -39,7 +39,7 @@ def plan(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, cr
             _, windows = geometries.met(row, view)
             for band in view.bands:
                 if band is not None and len(windows):
-                    found = stored_under(band, source_windows(view, band, windows))
+                    found = stored_under([(band, source_windows(view, band, windows))])
                     owner += [len(names)] * len(found)
                     parts += found
                     names.append(band.name)

@@ -27,8 +27,9 @@ from rasteret_sql.progress import foresee
 from rasteret_sql.raster.coverage import geometry_masks
 from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.raster.targets import check_sizes
-from rasteret_sql.reader.areas import Block, Windows, tile_order
+from rasteret_sql.reader.areas import Windows, tile_order
 from rasteret_sql.reader.band import Band, physical
+from rasteret_sql.reader.blocks import Block
 from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.levels import View, source_windows, view_of
@@ -120,7 +121,7 @@ def announced(
         sources = source_windows(view, met.leading, met.windows)
         order = np.lexsort((sources[:, 1], tile_order(met.leading, sources)))
         windows = met.windows[order]
-        stored += [part for band in view.bands if band is not None for part in stored_under(band, source_windows(view, band, windows))]
+        stored += stored_under((band, source_windows(view, band, windows)) for band in view.bands if band is not None)
         rows.append(_tickets(view, met.nos[order], windows, nbytes[order]))
     announce_read(stored, query)
     counts = [len(row["no"]) for row in rows]
@@ -234,7 +235,9 @@ def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries,
         by_grid.setdefault((view.grid, view.crs), []).append(position)
     requests: list[ViewRequest | None] = [None] * len(views)
     for (grid, crs), members in by_grid.items():
-        masks = _shared_masks(geometries.shapes_of(columns["no"][members], crs, grid), columns["no"][members], grid, windows[members], pixels)
+        nos = columns["no"][members]
+        shapes = geometries.shapes(nos) if pixels == "window" else geometries.shapes_of(nos, crs, grid)  # then all that counts is that there is one
+        masks = _shared_masks(shapes, nos, grid, windows[members], pixels)
         for position, mask in zip(members, masks, strict=True):
             row, col, height, width = windows[position].tolist()
             requests[position] = ViewRequest(views[position], Window(row, col, height, width), mask)
@@ -304,7 +307,7 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
         band = bands[row][0]
         if band is not None:
             nos, windows = geometries.windows(index, band.grid, band.crs)
-            stored += stored_under(band, windows)
+            stored += stored_under([(band, windows)])
             view = View(bands[row], band.grid, band.crs, band.grid, band.crs)
             for name, values in _tickets(view, nos, windows, view_nbytes(view, windows)).items():
                 rows[name].append(values)

@@ -91,7 +91,7 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Arr
     for met in _met(chosen, payload, nos, ticket):
         view = met.view
         if view is not None and len(met.zones):
-            stored += [part for band in view.bands if band is not None for part in stored_under(band, source_windows(view, band, met.windows))]
+            stored += stored_under((band, source_windows(view, band, met.windows)) for band in view.bands if band is not None)
     announce_read(stored, chosen.query(statement_of(statement)))
     return pa.array(np.zeros(len(payload), np.uint8))
 

@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 
 from rasteret_sql.collection.alike import alike_rows
 from rasteret_sql.collection.assets import rewrite
+from rasteret_sql.collection.footers import Version, footer
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.remote import RemoteFile, is_remote_file, mount_of, opened
 from rasteret_sql.collection.schema import MetadataReader, metadata_column
@@ -103,11 +102,7 @@ def _looked_up(files: pa.Array, rows: pa.Array, wanted: Wanted) -> list[Bands]:
     places = encoded.indices.to_numpy(zero_copy_only=False)
     parts = [np.flatnonzero(places == index) for index in range(len(encoded.dictionary))]
     names = encoded.dictionary.to_pylist()
-    if len(names) > 1:
-        with ThreadPoolExecutor(min(len(names), _FILES_AT_ONCE), thread_name_prefix="rasteret-rows") as pool:
-            by_file = list(pool.map(_rows_of, names, [numbers[part] for part in parts], [wanted] * len(names)))
-    else:
-        by_file = [_rows_of(name, numbers[part], wanted) for name, part in zip(names, parts, strict=True)]
+    by_file = _rows_of([(_Source.of(name, wanted), numbers[part]) for name, part in zip(names, parts, strict=True)])
     found: list[Bands] = [()] * len(numbers)
     for part, mine in zip(parts, by_file, strict=True):
         for place, bands in zip(part.tolist(), mine, strict=True):
@@ -119,13 +114,12 @@ def _looked_up(files: pa.Array, rows: pa.Array, wanted: Wanted) -> list[Bands]:
 class _Source:
     """One version of a file, and what is asked of its rows."""
 
-    file: str
-    stamp: int
+    version: Version
     wanted: Wanted
 
     @classmethod
     def of(cls, file: str, wanted: Wanted) -> Self:
-        return cls(file, 0 if is_remote_file(file) else Path(file).stat().st_mtime_ns, wanted)
+        return cls(Version.of(file), wanted)
 
 
 class _Lately:
@@ -167,17 +161,28 @@ _BAND_BYTES = 1500
 """About what a band takes beside its tile table."""
 
 
-def _rows_of(file: str, rows: npt.NDArray[np.int64], wanted: Wanted) -> Sequence[Bands]:
-    source = _Source.of(file, wanted)
+def _rows_of(asked: Sequence[tuple[_Source, npt.NDArray[np.int64]]]) -> list[Sequence[Bands]]:
+    """Per source its rows: those that were looked up lately, and the others of several sources at a time."""
+    found = [_known_rows(source, rows) for source, rows in asked]
+    missing = [number for number, known in enumerate(found) if known is None]
+    if len(missing) > 1:
+        with ThreadPoolExecutor(min(len(missing), _FILES_AT_ONCE), thread_name_prefix="rasteret-rows") as pool:
+            looked_up = list(pool.map(_look_up, *zip(*(asked[number] for number in missing), strict=True)))
+    else:
+        looked_up = [_look_up(*asked[number]) for number in missing]
+    rest = iter(looked_up)
+    return [next(rest) if known is None else known for known in found]
+
+
+def _known_rows(source: _Source, rows: npt.NDArray[np.int64]) -> Sequence[Bands] | None:
     ahead = _AHEAD.get(source)
     if ahead is not None:
         ahead.wait()
-    found = _LATELY.find(source, rows)
-    return _look_up(source, rows) if found is None else found
+    return _LATELY.find(source, rows)
 
 
 def _look_up(source: _Source, rows: npt.NDArray[np.int64]) -> Sequence[Bands]:
-    payload = _read_rows(source.file, source.stamp, rows, source.wanted)
+    payload = _read_rows(source, rows)
     found = _parsed(payload, source.wanted.names, overviews=source.wanted.overviews)
     _LATELY.keep(source, rows, found, payload.nbytes + _BAND_BYTES * len(rows) * len(source.wanted.names))
     return found
@@ -201,7 +206,7 @@ class LookAhead:
     def run(self) -> Sequence[Bands]:
         """The bands of the rows, where there are any."""
         try:
-            metadata = _metadata(self._source.file, self._source.stamp)
+            metadata = footer(self._source.version)
             nbytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
             if metadata.num_rows * len(self._source.wanted.names) > self.MOST_BANDS or nbytes > self.MOST_BYTES:
                 return []
@@ -223,9 +228,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_AHEAD.clear)  # the threads stay behind
 
 
-def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], wanted: Wanted) -> pa.StructArray:
+def _read_rows(asked: _Source, rows: npt.NDArray[np.int64]) -> pa.StructArray:
+    file, wanted = asked.version.file, asked.wanted
     remote = is_remote_file(file)
-    metadata = _metadata(file, stamp)
+    metadata = footer(asked.version)
     source = opened(file)
     parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=False)
     starts = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
@@ -236,9 +242,9 @@ def _read_rows(file: str, stamp: int, rows: npt.NDArray[np.int64], wanted: Wante
         source.load(*_chunks(metadata, used.tolist(), columns))
     table = parquet.read_row_groups(used.tolist(), columns=columns)
     ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
-    asked = ahead[place] + rows - starts[groups]
-    if not np.array_equal(asked, np.arange(len(table))):  # taking rows costs as much as reading them: thirty columns a band
-        table = table.take(pa.array(asked))
+    chosen = ahead[place] + rows - starts[groups]
+    if not np.array_equal(chosen, np.arange(len(table))):  # taking rows costs as much as reading them: thirty columns a band
+        table = table.take(pa.array(chosen))
     assets = one_chunk(table["assets"])
     fields: dict[str, pa.Array] = {"crs": one_chunk(table["crs"])}
     for index, name in enumerate(wanted.names):
@@ -288,9 +294,3 @@ def _from_afar(asset: pa.StructArray, rewrites: Mapping[str, str]) -> pa.StructA
     checked = pa.array([None if href is None else barred_href(href) for href in hrefs], pa.string())
     values = [checked if name == "href" else asset.field(name) for name in names]
     return pa.StructArray.from_arrays(values, names=names, mask=asset.is_null())
-
-
-@lru_cache(maxsize=64)
-def _metadata(file: str, stamp: int) -> pq.FileMetaData:  # noqa: ARG001
-    """A footer of a large file is long; it is parsed once."""
-    return pq.read_metadata(opened(file))

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rasteret_sql.collection.footers import Version, footer
 from rasteret_sql.collection.remote import MOUNTS, mounted, opened
 from rasteret_sql.collection.schema import METADATA_SUFFIX, band_names
 from rasteret_sql.errors import CollectionNotFound, InvalidArgument, InvalidRaster, listing, one_line, redact
@@ -176,11 +177,10 @@ def _open(path: Path, name: str | None) -> Collection:
     files = (path,) if path.is_file() else _files_in(path)
     if not files:
         raise CollectionNotFound(f"{path} is no collection: it holds no Parquet file")
-    first, *others = [file.stat() for file in files]
-    columns, bands, metadata = _footer(str(files[0]), str(files[0]), ((first.st_mtime_ns, first.st_size),))
+    total = sum(file.stat().st_size for file in files)
+    columns, bands, metadata = _told(Version.of(str(files[0])), str(files[0]))
     keys = partition_keys(files[0].relative_to(path).parts[:-1])
     files = _unchanging(path, files, metadata.get(GENERATION))
-    total = sum(status.st_size for status in (first, *others))
     return Collection(name or path.stem, str(path), tuple(map(str, files)), keys, columns, bands, metadata, total)
 
 
@@ -206,7 +206,7 @@ def open_remote(
     mount = mounted(url, settings, rewrites)
     files = tuple(filter(wanted, mount.names())) or tuple(mount.names()[:1])
     place = mount.place
-    columns, bands, metadata = _footer(files[0], redact(MOUNTS.find(files[0])[1].href), ())
+    columns, bands, metadata = _told(Version.of(files[0]), redact(MOUNTS.find(files[0])[1].href))
     keys = partition_keys(next(iter(mount.entries)).split("/")[:-1])
     total = sum(MOUNTS.find(file)[1].size for file in files)
     stem = place.rstrip("/").rpartition("/")[2].partition(".")[0]
@@ -255,21 +255,21 @@ def _unchanging(path: Path, files: tuple[Path, ...], generation: str | None) -> 
 
 
 @lru_cache(maxsize=256)
-def _footer(file: str, place: str, stamp: tuple[tuple[int, int], ...]) -> tuple[tuple[str, ...], tuple[BandInfo, ...], Mapping[str, str]]:  # noqa: ARG001
+def _told(version: Version, place: str) -> tuple[tuple[str, ...], tuple[BandInfo, ...], Mapping[str, str]]:
     """Columns, bands and metadata of a collection, from one footer (all files of a collection share one schema)."""
     try:
-        parquet = pq.ParquetFile(opened(file))
+        found = footer(version)
+        schema = found.schema.to_arrow_schema()
     except (FileNotFoundError, PermissionError):
         raise
     except (pa.ArrowInvalid, OSError) as error:  # Arrow calls a footer that it cannot take apart an OSError
         raise InvalidRaster(f"{place} is no collection: {one_line(str(error), 120)}") from None
-    schema = parquet.schema_arrow
     names = band_names(schema.names)
     if missing := [column for column in ("id", "datetime", "bbox", "assets") if column not in schema.names]:
         raise InvalidRaster(f"{place} is no collection: it lacks the columns {listing(missing)}")
     metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k not in (b"ARROW:schema", b"pandas")}
     known: dict[str, list[str]] = json.loads(metadata.get("rasteret_sql:dtypes", "{}"))
-    bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(parquet, name)), _is_typed(schema, name)) for name in names)
+    bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(version.file, found, name)), _is_typed(schema, name)) for name in names)
     return tuple(schema.names), bands, metadata
 
 
@@ -278,8 +278,9 @@ def _is_typed(schema: pa.Schema, band: str) -> bool:
     return "pixel" in {fields.field(i).name for i in range(fields.num_fields)}
 
 
-def _dtypes(parquet: pq.ParquetFile, band: str) -> list[str]:
+def _dtypes(file: str, metadata: pq.FileMetaData, band: str) -> list[str]:
     """The band's data types by reading that one column; for collections whose metadata does not list them."""
+    parquet = pq.ParquetFile(opened(file), metadata=metadata)
     found: set[str] = set()
     leaves = [parquet.schema.column(leaf).path for leaf in range(len(parquet.schema))]
     if f"{band}{METADATA_SUFFIX}.dtype" not in leaves:
@@ -297,7 +298,8 @@ def _dtypes(parquet: pq.ParquetFile, band: str) -> list[str]:
 
 def drop_footers() -> None:
     """Forget cached footers; called when a collection was rewritten."""
-    _footer.cache_clear()
+    _told.cache_clear()
+    footer.cache_clear()
 
 
 def describe(collection: Collection) -> dict[str, Any]:

@@ -6,18 +6,19 @@ Bands of different resolution share one grid per record, the finest of the bands
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from rasteret_sql.errors import RasteretError, UnsupportedRaster
+from rasteret_sql.errors import UnsupportedRaster
 from rasteret_sql.raster.grid import Grid, Window
-from rasteret_sql.reader.band import Band, fill_value
+from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.blocks import Block, BlockRequest, Bools, blank_blocks
 from rasteret_sql.reader.cache import Pixels
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.gather import Bools, Ints, segment_job
+from rasteret_sql.reader.gather import Ints, segment_job
 from rasteret_sql.reader.segments import SegmentJob, read_segments
 from rasteret_sql.reader.validity import band_key, valid_pixels
 
@@ -25,42 +26,6 @@ Windows = npt.NDArray[np.int64]
 """(n, 4): row, col, height, width."""
 _ON_EDGE = 1e-9
 """Share of a pixel by which a centre may miss an edge and still lie on it, so in the pixel right of or below it: GDAL's warper has 1e-10."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BlockRequest:
-    """One record's bands (None where it lacks one) under one window of its read grid."""
-
-    bands: tuple[Band | None, ...]
-    grid: Grid
-    window: Window
-    mask: Bools
-    """(height, width): pixels that the geometry selects."""
-
-
-@dataclass(slots=True, eq=False)
-class Block:
-    """Pixels of one request: per band (height, width) values and validity."""
-
-    values: list[Pixels | None]
-    valid: list[Bools]
-    errors: list[str] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    """Bands, by position, that could not be read, and why."""
-
-    def fail(self, bands: Sequence[Band | None], part: int | Hashable, error: RasteretError) -> None:
-        """A segment of a band (by position) or of a mask (by key) could not be read: no pixel of that band, or of those it masks, is valid."""
-        for index, band in enumerate(bands):
-            if index == part or (band is not None and band.mask is not None and band_key(band.mask) == part):
-                self.valid[index][:] = False
-                self.failed.setdefault(index, str(error))
-        if str(error) not in self.errors:
-            self.errors.append(str(error))
-
-    @property
-    def nodata(self) -> bool:
-        """No band has a single valid pixel."""
-        return not any(map(np.count_nonzero, self.valid))
 
 
 def read_grid(bands: Sequence[Band | None]) -> tuple[Grid, str] | None:
@@ -91,7 +56,7 @@ def tile_order(band: Band, windows: Windows) -> Ints:
 
 def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
     """All blocks; every segment, of masks too, is fetched and decoded once."""
-    blocks = [_empty(request) for request in requests]
+    blocks = blank_blocks(requests)
     masks = [_empty_masks(request) for request in requests]
     jobs: list[SegmentJob] = []
     owners: list[tuple[int, int | Hashable]] = []
@@ -109,24 +74,19 @@ def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
         blocks[number].fail(requests[number].bands, part, error)
     for request, block, held in zip(requests, blocks, masks, strict=True):
         for index, (band, values) in enumerate(zip(request.bands, block.values, strict=True)):
-            if band is not None and values is not None:
+            if band is not None and values is not None and index not in block.failed:
                 valid = valid_pixels(band, values, None if band.mask is None else held[band_key(band.mask)][1])
-                if valid is not None:
-                    block.valid[index] &= valid
+                np.logical_and(_wanted(band, request), True if valid is None else valid, out=block.valid[index])
     return blocks
 
 
-def _empty(request: BlockRequest) -> Block:
-    height, width = request.window.height, request.window.width
-    block = Block([], [])
-    for band in request.bands:
-        block.values.append(None if band is None else np.full((height, width), fill_value(band.dtype, band.nodata), dtype=band.dtype))
-        valid = np.zeros((height, width), bool) if band is None else request.mask.copy()
-        if band is not None and band.grid != request.grid:
-            rows, cols = nearest_pixels(request.grid, request.window, band.grid)
-            valid &= (rows >= 0)[:, None] & (cols >= 0)[None, :]
-        block.valid.append(valid)
-    return block
+def _wanted(band: Band, request: BlockRequest) -> Bools:
+    """The pixels that the geometry selects, of a band of another resolution those inside of its image."""
+    if band.grid == request.grid:
+        return request.mask
+    rows, cols = nearest_pixels(request.grid, request.window, band.grid)
+    wanted: Bools = request.mask & (rows >= 0)[:, None] & (cols >= 0)[None, :]
+    return wanted
 
 
 def _masks(bands: Sequence[Band | None]) -> dict[Hashable, Band]:

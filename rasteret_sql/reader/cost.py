@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasteret_sql.errors import BudgetExceeded
-from rasteret_sql.raster.grid import tiles_of_windows
+from rasteret_sql.raster.grid import Tiling, tiles_of_windows
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.cache import SegmentKey
 from rasteret_sql.reader.engine import Query
@@ -58,9 +58,19 @@ def segments_under(band: Band, windows: Ints) -> Ints:
     return np.unique(tiles_of_windows(band.level, windows)[1])
 
 
-def stored_under(band: Band, windows: Ints) -> list[Stored]:
-    """Segments of a band, and of its mask, under windows (n, 4) of the band's grid."""
-    return [Stored.of(part, segments_under(part, windows)) for part in (band, band.mask) if part is not None]
+def stored_under(reads: Iterable[tuple[Band, Ints]]) -> list[Stored]:
+    """Segments of bands, and of their masks, under windows (n, 4) of each band's grid. They are searched once for bands that are tiled alike."""
+    known: dict[Tiling, tuple[Ints, Ints]] = {}
+    stored = []
+    for band, windows in reads:
+        for part in (band, band.mask):
+            if part is None:
+                continue
+            tiling = Tiling.of(part.level)
+            if tiling not in known or known[tiling][0] is not windows:
+                known[tiling] = windows, segments_under(part, windows)
+            stored.append(Stored.of(part, known[tiling][1]))
+    return stored
 
 
 def fresh_of(parts: Sequence[Stored], query: Query) -> list[Stored]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rasteret_sql.raster.grid import Window
-from rasteret_sql.reader.areas import Block, Windows
+from rasteret_sql.reader.areas import Windows
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.blocks import Block
 from rasteret_sql.reader.chunks import MIN_PIXELS, ChunkPixels
 from rasteret_sql.reader.cost import segments_under
 from rasteret_sql.reader.engine import Query

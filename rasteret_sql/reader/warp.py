@@ -11,8 +11,9 @@ import numpy as np
 from rasteret_sql.errors import UnsupportedRaster
 from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.raster.resample import Place, resample
-from rasteret_sql.reader.areas import Block, BlockRequest, Windows, block_nbytes, read_blocks
+from rasteret_sql.reader.areas import Windows, block_nbytes, read_blocks
 from rasteret_sql.reader.band import Band, fill_value, finite_cast, integer_nodata
+from rasteret_sql.reader.blocks import Block, BlockRequest
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Bools, Ints
 from rasteret_sql.reader.levels import View, source_windows

@@ -37,8 +37,13 @@ def read(monkeypatch):
     """Names of the files whose row groups were read."""
     seen: list[str] = []
     original = rows._read_rows
-    monkeypatch.setattr(rows, "_read_rows", lambda file, *more: seen.append(Path(file).parent.name) or original(file, *more))
+    monkeypatch.setattr(rows, "_read_rows", lambda asked, *more: seen.append(Path(asked.version.file).parent.name) or original(asked, *more))
     return seen
+
+
+def rows_of(file, wanted):
+    """The bands of its first row."""
+    return rows._rows_of([(rows._Source.of(str(file), wanted), rows.np.array([0]))])[0]
 
 
 def await_threads():
@@ -70,7 +75,7 @@ def test_who_needs_rows_meanwhile_waits_for_them(files, read, monkeypatch):
     threads[0].start()
     assert begun.wait(10)
     found = []
-    threads.append(threading.Thread(target=lambda: found.extend(rows._rows_of(str(files[0]), rows.np.array([0]), wanted))))
+    threads.append(threading.Thread(target=lambda: found.extend(rows_of(files[0], wanted))))
     threads[1].start()
     threads[1].join(0.2)
     assert threads[1].is_alive()
@@ -142,6 +147,6 @@ def test_a_child_does_not_wait_for_its_parents_thread(files):
     child = os.fork()
     if child == 0:
         signal.alarm(20)
-        os._exit(0 if rows._rows_of(str(files[0]), rows.np.array([0]), wanted)[0][0] else 1)
+        os._exit(0 if rows_of(files[0], wanted)[0][0] else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert look.run()

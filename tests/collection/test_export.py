@@ -53,8 +53,6 @@ def test_the_schema_is_the_built_ones(con, scenes, tmp_path):
     assert geo == other
     assert geo["version"] == "1.1.0"
     assert "covering" in geo["columns"]["geometry"]
-    column = pq.read_metadata(built).row_group(0).column(0)
-    assert column.compression == "ZSTD"
 
 
 def test_a_filtered_relation(con, scenes, tmp_path):

@@ -149,6 +149,17 @@ def test_duckdb_sees_a_geometry(con, tiff):
     assert kinds["geometry"] == "GEOMETRY('OGC:CRS84')"
 
 
+def compressions(file: pq.ParquetFile) -> set[str]:
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    return {group.column(i).compression for group in groups for i in range(group.num_columns)}
+
+
+@pytest.mark.parametrize(("count", "compression"), [(256, "SNAPPY"), (257, "ZSTD")])
+def test_small_files_are_packed_lightly(con, tiff, count, compression):
+    table = pa.table({"id": [f"{i:05}" for i in range(count)], "href": [str(tiff)] * count, "datetime": [datetime(2024, 1, 1)] * count})
+    assert compressions(footer(build(con, table))) == {compression}
+
+
 def test_compression_and_row_groups(con, tiff):
     """zstd everywhere; groups small enough that statistics prune."""
     count = 5000
@@ -159,7 +170,7 @@ def test_compression_and_row_groups(con, tiff):
     folder = build(con, table)
     parquet = footer(folder)
     groups = [parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups)]
-    assert {group.column(i).compression for group in groups for i in range(group.num_columns)} == {"ZSTD"}
+    assert compressions(parquet) == {"ZSTD"}
     assert [group.num_rows for group in groups] == [2048, 2048, 904]
     columns = {group.column(i).path_in_schema: i for group in groups for i in range(group.num_columns)}
     spans = [group.column(columns["datetime"]).statistics for group in groups]
