@@ -37,7 +37,7 @@ from rasteret_sql.collection.remove import check_nothing_else
 from rasteret_sql.collection.source import AssetTable, RecordSource
 from rasteret_sql.collection.stores import parquet_store
 from rasteret_sql.collection.unite import united_schema
-from rasteret_sql.collection.workspace import SUFFIXES, check_name, generation_of, lock_file, workspace_path
+from rasteret_sql.collection.workspace import ROWS, SUFFIXES, check_name, generation_of, lock_file, workspace_path
 from rasteret_sql.collection.write import clean_up, has_links, put_in_place, recover, save_failures
 from rasteret_sql.errors import InvalidArgument, InvalidRaster, RasteretError, listing
 from rasteret_sql.reader.engine import Query
@@ -133,7 +133,7 @@ def index_files(hrefs: Sequence[str], query: Query, *, crs: str | None = None) -
     corners = indexed.rows["bbox"].combine_chunks().flatten()
     boxes = np.stack([corner.to_numpy() for corner in corners], axis=1)
     facts = Facts.of(indexed.kinds, boxes, np.full(len(ids), NO_TIME), indexed.bands)
-    return indexed.rows.replace_schema_metadata(facts.metadata("", "files"))
+    return indexed.rows.replace_schema_metadata(facts.metadata("", "files") | {ROWS: str(len(indexed.rows))})
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import shapely
 
 from rasteret_sql.collection.destinations import Destination, is_one_file
-from rasteret_sql.collection.facts import Facts, box_around, moment_of
+from rasteret_sql.collection.facts import Facts, box_around, extents_of, moment_of
 from rasteret_sql.collection.keys import NO_TIME, Keys
 from rasteret_sql.collection.merge import Rows, write_partition
 from rasteret_sql.collection.schema import ASSET, BAND_METADATA, BBOX, band_names, metadata_column
@@ -248,6 +248,7 @@ class _Seen:
             epsg=sorted(self.epsg),
             geometry_types=sorted(self.geometry_types),
             bounds=box_around(boxes) if len(boxes) else None,
+            extents=extents_of(boxes),
             first=moment_of(known.min()) if len(known) else None,
             last=moment_of(known.max()) if len(known) else None,
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 from rasteret_sql.collection.index import Kind
 from rasteret_sql.collection.keys import NO_TIME
 from rasteret_sql.collection.schema import ASSET, BAND_METADATA, BBOX, metadata_column
+from rasteret_sql.collection.workspace import GLOBE
 from rasteret_sql.collection.write import collection_metadata
 
 
@@ -25,6 +26,7 @@ class Facts:
     epsg: list[int]
     geometry_types: list[str]
     bounds: list[float] | None
+    extents: tuple[float, float] | None
     first: datetime | None
     last: datetime | None
 
@@ -44,6 +46,7 @@ class Facts:
             epsg=sorted({kind.epsg for kind in kinds if kind.epsg is not None}),
             geometry_types=sorted({kind.geometry for kind in kinds}),
             bounds=box_around(boxes) if len(boxes) else None,
+            extents=extents_of(boxes),
             first=moment_of(known.min()) if len(known) else None,
             last=moment_of(known.max()) if len(known) else None,
         )
@@ -57,6 +60,7 @@ class Facts:
             dtypes=self.dtypes,
             geometry_types=self.geometry_types,
             bounds=self.bounds,
+            extents=self.extents,
             generation=generation,
         )
 
@@ -84,6 +88,14 @@ def box_around(boxes: npt.NDArray[np.float64]) -> list[float]:
     (west, south), (east, north) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
     crossing = boxes[:, 0] > boxes[:, 2]
     return [-180.0, south, 180.0, north] if crossing.any() and not crossing.all() else [west, south, east, north]
+
+
+def extents_of(boxes: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """Median and greatest extent (the longer side, degrees) of boxes ``[n, 4]``; those across the antimeridian count as all around the globe."""
+    width = np.where(boxes[:, 0] > boxes[:, 2], GLOBE, boxes[:, 2] - boxes[:, 0])
+    extents = np.maximum(width, boxes[:, 3] - boxes[:, 1])
+    extents = extents[np.isfinite(extents)]
+    return (float(np.median(extents)), float(extents.max())) if len(extents) else None
 
 
 def moment_of(microseconds: np.int64) -> datetime:

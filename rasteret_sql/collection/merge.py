@@ -22,6 +22,7 @@ from rasteret_sql.collection.built import Written
 from rasteret_sql.collection.keys import JOURNAL, NO_TIME, OLD, OWN, Keys
 from rasteret_sql.collection.schema import METADATA_SUFFIX
 from rasteret_sql.collection.stores import Store
+from rasteret_sql.collection.workspace import ROWS
 
 ROW_GROUP_ROWS = 2048
 """Small enough that a bbox or a date prunes, large enough for the footer to stay small."""
@@ -142,4 +143,5 @@ def _writer(file: Path, schema: pa.Schema, count: int) -> pq.ParquetWriter:
     plain = [name for name in schema.names if not name.endswith(METADATA_SUFFIX) and name not in ("geometry", "assets")]
     leaves = [f"bbox.{corner}" for corner in ("xmin", "ymin", "xmax", "ymax")]
     packing: dict[str, Any] = {"compression": "zstd", "compression_level": 3} if count > _FEW_ROWS else {"compression": "snappy"}
-    return pq.ParquetWriter(file, schema, **packing, write_statistics=[*(n for n in plain if n != "bbox"), *leaves])
+    said = schema.with_metadata({**(schema.metadata or {}), ROWS: str(count)})
+    return pq.ParquetWriter(file, said, **packing, write_statistics=[*(n for n in plain if n != "bbox"), *leaves])

@@ -33,10 +33,16 @@ REPLACED = ".replaced"
 """End of the hidden name under which the old folder of a collection waits while the new one takes its place."""
 FAILURES_FILE = "_failures.parquet"
 """Assets that could not be indexed; the leading underscore keeps it out of dataset scans."""
+GLOBE = 360.0
+"""Degrees: no record is larger."""
 _TRIES = 4
 _MOMENT_S = 0.05
 GENERATION = "rasteret_sql:generation"
 """Metadata of a collection's files: which build wrote them."""
+EXTENTS = "rasteret_sql:extents"
+"""Likewise: the extents of the median and of the largest record, in degrees. They choose the cells by which records are found."""
+ROWS = "rasteret_sql:rows"
+"""Likewise, of each file: its rows. Other tools that filter or join files keep their metadata; by this it is seen that extents speak of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,15 @@ class Collection:
     @property
     def band_names(self) -> list[str]:
         return [band.name for band in self.bands]
+
+    @property
+    def extents(self) -> tuple[float, float] | None:
+        """See :data:`EXTENTS`; None where the files do not say, as those that others wrote."""
+        try:
+            median, greatest = map(float, json.loads(self.metadata.get(EXTENTS, "")))
+        except (TypeError, ValueError):
+            return None
+        return (median, greatest) if 0 <= median <= greatest <= GLOBE else None
 
 
 def check_name(name: str) -> str:
@@ -268,6 +283,8 @@ def _told(version: Version, place: str) -> tuple[tuple[str, ...], tuple[BandInfo
     if missing := [column for column in ("id", "datetime", "bbox", "assets") if column not in schema.names]:
         raise InvalidRaster(f"{place} is no collection: it lacks the columns {listing(missing)}")
     metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k not in (b"ARROW:schema", b"pandas")}
+    if metadata.get(ROWS) != str(found.num_rows):
+        metadata.pop(EXTENTS, None)
     known: dict[str, list[str]] = json.loads(metadata.get("rasteret_sql:dtypes", "{}"))
     bands = tuple(BandInfo(name, tuple(known.get(name) or _dtypes(version.file, found, name)), _is_typed(schema, name)) for name in names)
     return tuple(schema.names), bands, metadata

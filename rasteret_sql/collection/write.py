@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rasteret_sql.collection.schema import VERSION
-from rasteret_sql.collection.workspace import FAILURES_FILE, GENERATION, REPLACED, drop_footers, generation_folder
+from rasteret_sql.collection.workspace import EXTENTS, FAILURES_FILE, GENERATION, REPLACED, drop_footers, generation_folder
 
 PRIVATE = ("_build.json", "_keys.arrow")
 """Files for the next build, which stay in the generation's folder."""
@@ -37,6 +37,7 @@ def collection_metadata(
     dtypes: Mapping[str, Sequence[str]],
     geometry_types: Iterable[str],
     bounds: Sequence[float] | None,
+    extents: tuple[float, float] | None,
     generation: str = "",
 ) -> dict[str, str]:
     """Schema metadata: the collection's own description and GeoParquet 1.1 with a bbox covering."""
@@ -49,6 +50,8 @@ def collection_metadata(
     if bounds is not None:
         geometry["bbox"] = list(bounds)
     written = {GENERATION: generation} if generation else {}
+    if extents is not None:
+        written[EXTENTS] = json.dumps(extents)
     return written | {
         "name": name,
         "description": "",

@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rasteret_sql.sql.catalogue import STATEMENT
-from rasteret_sql.sql.quote import listed
+from rasteret_sql.sql.quote import listed, text
 from rasteret_sql.sql.sources import Records
 
 _RELATION = "__rasteret_rel"
 
+_LEAST_CELL = 1e-7
+"""Degrees: a centimetre."""
+_MOST_CELLS = 64
+LARGER = (
+    "a record is larger than the files of its collection say (rasteret_sql:extents in the metadata of the first); "
+    "write them anew, with rasteret_export(collection, path)"
+)
 PAD = 0.001
 """Boxes are widened by this share of their size: curved edges may bulge out of the box of their corners; the exact test follows."""
 
@@ -33,28 +40,42 @@ __r AS {records.materialized} (
 )"""
 
 
-def _record_cells(extent: str, divisor: int) -> str:
-    """``__c`` (cell size) and ``__rc`` (records by cell). ``extent`` is the greatest extent of a geometry: it may cover 64 cells, as may a record."""
+def _cell_size(records: Records, divisor: int) -> str:
+    """The size of the cells in degrees: the median record's extent divided by ``divisor``, such that no record covers more than 64 along a side.
+
+    What a collection written here says of all its records serves parts of it as well; of others it is asked of the records.
+    """
+    known = None if records.collection is None else records.collection.extents
+    if known is not None:
+        median, greatest = known
+        return repr(max(_LEAST_CELL, median / divisor, greatest / _MOST_CELLS))
+    return f"""(
+    SELECT greatest({_LEAST_CELL}, quantile_cont(extent, 0.5) / {divisor}, max(extent) / {_MOST_CELLS})
+    FROM (SELECT greatest(xmax - xmin, ymax - ymin) AS extent FROM __r WHERE isfinite(xmin + ymin + xmax + ymax))
+  )"""
+
+
+def _record_cells() -> str:
+    """Records by cells of ``__c.size``. One that is larger than the files say would be in millions of them, and is refused."""
+    large = f"greatest(xmax - xmin, ymax - ymin) > {_MOST_CELLS + 1} * size"  # one more than said: boxes are widened
+    last = f"if({large}, error({text(LARGER)}), floor(xmax / size)::BIGINT)"
     return f"""
-__c AS MATERIALIZED (
-  SELECT greatest(1e-7, quantile_cont(extent, 0.5) / {divisor}, max(extent) / 64, {extent}) AS size
-  FROM (SELECT greatest(xmax - xmin, ymax - ymin) AS extent FROM __r WHERE isfinite(xmin + ymin + xmax + ymax))
-),
 __rx AS (
   SELECT f, k, record_id, datetime, xmin, ymin, xmax, ymax, size,
-    unnest(range(floor(xmin / size)::BIGINT, floor(xmax / size)::BIGINT + 1)) AS cx
+    unnest(range(floor(xmin / size)::BIGINT, {last} + 1)) AS cx
   FROM __r, __c WHERE isfinite(xmin + ymin + xmax + ymax)
 ),
 __rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::BIGINT + 1)) AS cy FROM __rx)"""
 
 
-def point_pairs() -> str:
+def point_pairs(records: Records) -> str:
     """``__pairs``: one row per record with the numbers of all points in its cells.
 
     Points are listed once per cell, so that no row is made per pair; record_id and datetime are grouping keys, so that filters on them go
     below the reading.
     """
-    return f"""{_record_cells("0", 2)},
+    return f"""
+__c AS MATERIALIZED (SELECT {_cell_size(records, 2)} AS size),{_record_cells()},
 __gc AS (
   SELECT cx, cy, list(no) AS nos
   FROM (SELECT no, floor(lon / size)::BIGINT AS cx, floor(lat / size)::BIGINT AS cy FROM __g, __c WHERE lon IS NOT NULL) GROUP BY cx, cy
@@ -66,20 +87,24 @@ __pairs AS (
 )"""
 
 
-def area_pairs() -> str:
-    """``__pairs``: one row per record with numbers and WKB of the geometries whose boxes meet its box; grouped as for points."""
+def area_pairs(records: Records) -> str:
+    """``__pairs``: one row per record with numbers and WKB of the geometries whose boxes meet its box, and their CRS; grouped as for points.
+
+    Cells are such that no geometry covers more than 64 along a side either.
+    """
     west, east = "if(g.xmin > g.xmax, -180, g.xmin)", "if(g.xmin > g.xmax, 180, g.xmax)"
     return f"""
-__e AS MATERIALIZED (SELECT coalesce(max(greatest({east} - {west}, g.ymax - g.ymin)), 0) / 64 AS size FROM __g),
-{_record_cells("(SELECT size FROM __e)", 1)},
+__c AS MATERIALIZED (
+  SELECT greatest({_cell_size(records, 1)}, coalesce(max(greatest({east} - {west}, g.ymax - g.ymin)), 0) / {_MOST_CELLS}) AS size FROM __g
+),{_record_cells()},
 __gx AS (
-  SELECT no, g.wkb AS wkb, {west} AS gx0, g.ymin AS gy0, {east} AS gx1, g.ymax AS gy1, size,
+  SELECT no, crs, g.wkb AS wkb, {west} AS gx0, g.ymin AS gy0, {east} AS gx1, g.ymax AS gy1, size,
     unnest(range(floor({west} / size)::BIGINT, floor({east} / size)::BIGINT + 1)) AS cx
   FROM __g, __c WHERE g.xmin IS NOT NULL
 ),
 __gc AS (SELECT *, unnest(range(floor(gy0 / size)::BIGINT, floor(gy1 / size)::BIGINT + 1)) AS cy FROM __gx),
 __pairs AS (
-  SELECT r.f, r.k, r.record_id, r.datetime, list(p.no) AS nos, list(p.wkb) AS wkbs
+  SELECT r.f, r.k, r.record_id, r.datetime, list(p.no) AS nos, list(p.wkb) AS wkbs, any_value(p.crs) AS crs
   FROM __rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy
   WHERE p.gx0 <= r.xmax AND p.gx1 >= r.xmin AND p.gy0 <= r.ymax AND p.gy1 >= r.ymin
     AND r.cx = greatest(floor(r.xmin / r.size)::BIGINT, floor(p.gx0 / p.size)::BIGINT)
@@ -116,8 +141,7 @@ def with_payload(records: Records, number: str = STATEMENT) -> str:
     found = met(records)
     return f"""
 __v AS (
-  SELECT d.*, {found.columns}, (SELECT any_value(crs) FROM __g) AS crs, (SELECT {number} FROM __g LIMIT 1) AS statement
-  FROM {found.source} ORDER BY d.f, d.k
+  SELECT d.*, {found.columns}, {number} AS statement FROM {found.source} ORDER BY d.f, d.k
 )"""
 
 

@@ -46,7 +46,7 @@ def plan_cost(arguments: Arguments) -> str:
     options = replace(options, pixels=rule, target=target_of(arguments, bands))
     geometries = Geometries.of(arguments, "geometries")
     return f"""
-{area_ctes(records, geometries, bands, options.on_error, number="hash(uuid())")},
+{area_ctes(records, geometries, bands, options.on_error, number="(SELECT hash(uuid()) FROM __g LIMIT 1)")},
 __t AS MATERIALIZED (SELECT record_id, unnest(__rasteret_cost({text(options.to_json())}, payload, nos, wkbs, crs, statement)) AS c FROM __v)
 SELECT record_id, c.band AS band, c.tiles AS tiles, c.requests AS requests, c.bytes AS bytes, c.bytes_cached AS bytes_cached FROM __t
 UNION ALL

@@ -233,7 +233,7 @@ def _sample_all(asked: _Sample) -> str:
     records, options = asked.records, asked.options
     pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
     ticket = f"{_TICKET}, statement"
-    return f"""{pairing.point_pairs()},{pairing.with_payload(records)},
+    return f"""{pairing.point_pairs(records)},{pairing.with_payload(records)},
 __a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
 __p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
 __u AS (
@@ -249,7 +249,7 @@ def _first_match(asked: _Sample) -> str:
     met = pairing.met(records)
     time = f", 'time': {_microseconds('datetime')}" if asked.options.match == "nearest" else ""
     join = "LEFT JOIN" if asked.options.match == "nearest" else "JOIN"
-    return f"""{pairing.point_pairs()},
+    return f"""{pairing.point_pairs(records)},
 __recs AS MATERIALIZED (
   SELECT d.*, {met.columns}, (row_number() OVER (ORDER BY d.datetime DESC NULLS LAST, d.record_id, d.f, d.k) - 1)::INTEGER AS ri
   FROM {met.source}

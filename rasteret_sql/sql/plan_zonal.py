@@ -95,7 +95,7 @@ def plan_zonal(arguments: Arguments) -> str:
     return f"""
 WITH {pairing.relation_cte(records, options.bands)} __g AS MATERIALIZED ({geometries.areas(options.on_error, polygons=True)}),
 {pairing.record_ctes(records)},
-{pairing.area_pairs()},
+{pairing.area_pairs(records)},
 __h AS MATERIALIZED (SELECT __rasteret_hold_zones(list({{'no': no, 'wkb': g.wkb}}), any_value(crs)) AS ticket FROM __g),{read}
 SELECT src.*, {first}, z.datetime AS datetime, ([{listed(map(text, asked.outputs))}])[g.o + 1] AS band, {listed(_statistic_columns(statistics))},
   {status_of("z.u.status", "g.g.error IS NOT NULL")} AS status,

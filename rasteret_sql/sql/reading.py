@@ -69,7 +69,7 @@ def area_ctes(
 ) -> str:
     """The CTEs that plans over areas share, up to ``__v``: one row per record with its candidates and its payload; see ``Geometries.areas``."""
     head = f"WITH {pairing.relation_cte(records, bands)} __g AS MATERIALIZED ({geometries.areas(on_error, polygons=polygons)}),"
-    return f"{head}{pairing.record_ctes(records)},{pairing.area_pairs()},{pairing.with_payload(records, number)}"
+    return f"{head}{pairing.record_ctes(records)},{pairing.area_pairs(records)},{pairing.with_payload(records, number)}"
 
 
 def status_of(status: str, broken: str) -> str:
