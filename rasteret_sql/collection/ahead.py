@@ -7,8 +7,8 @@ It only saves time: what goes wrong here goes wrong again, and is told, where th
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -23,25 +23,29 @@ MOST_FILES = 4
 MOST_CRS = 4
 
 
-def get_ready(files: Sequence[str], bands: Sequence[str], *, overviews: bool) -> None:
-    """Begin with what reading these bands of a collection's files takes, in threads that end by themselves."""
+Within = Callable[[], AbstractContextManager[None]]
+
+
+def get_ready(files: Sequence[str], bands: Sequence[str], *, overviews: bool, within: Within = nullcontext) -> None:
+    """Begin with what reading these bands of a collection's files takes, in threads that end by themselves; they work ``within`` a context."""
     if len(files) > MOST_FILES or any(map(is_remote_file, files)):
         return
     for file in files:
         with suppress(OSError):  # gone meanwhile
             ahead = LookAhead(file, Wanted(tuple(bands), overviews))
             try:
-                threading.Thread(target=_get_ready, args=(ahead,), name="rasteret-ahead").start()
+                threading.Thread(target=_get_ready, args=(ahead, within), name="rasteret-ahead").start()
             except RuntimeError:  # no more threads: it is waited for, so it is done here
                 ahead.run()
 
 
-def _get_ready(ahead: LookAhead) -> None:
-    bands = [band for record in ahead.run() for band in record if band is not None]
-    for crs in list(dict.fromkeys(band.crs for band in bands))[:MOST_CRS]:
-        _find_way(crs)
-    for layout in {band.layout.compression: band.layout for band in bands}.values():
-        _load_codec(layout)
+def _get_ready(ahead: LookAhead, within: Within) -> None:
+    with within():
+        bands = [band for record in ahead.run() for band in record if band is not None]
+        for crs in list(dict.fromkeys(band.crs for band in bands))[:MOST_CRS]:
+            _find_way(crs)
+        for layout in {band.layout.compression: band.layout for band in bands}.values():
+            _load_codec(layout)
 
 
 def _find_way(crs: str) -> None:

@@ -157,6 +157,8 @@ _LATELY = _Lately()
 
 
 _FILES_AT_ONCE = 8
+_FEW_ROWS = 256
+"""Of so few rows columns are read sooner than handed to other threads."""
 _BAND_BYTES = 1500
 """About what a band takes beside its tile table."""
 
@@ -240,7 +242,7 @@ def _read_rows(asked: _Source, rows: npt.NDArray[np.int64]) -> pa.StructArray:
     columns = ["crs", *(f"assets.{name}" for name in wanted.names), *_metadata_fields(metadata, used.tolist(), wanted)]
     if isinstance(source, RemoteFile):
         source.load(*_chunks(metadata, used.tolist(), columns))
-    table = parquet.read_row_groups(used.tolist(), columns=columns)
+    table = parquet.read_row_groups(used.tolist(), columns=columns, use_threads=len(rows) > _FEW_ROWS)
     ahead = np.concatenate(([0], np.cumsum(starts[used + 1] - starts[used])))
     chosen = ahead[place] + rows - starts[groups]
     if not np.array_equal(chosen, np.arange(len(table))):  # taking rows costs as much as reading them: thirty columns a band

@@ -19,7 +19,7 @@ import shapely
 from pyproj.exceptions import CRSError, ProjError
 
 from rasteret_sql.errors import InvalidArgument, one_line
-from rasteret_sql.raster.proj import in_proj_thread
+from rasteret_sql.raster.proj import begin_in_proj_thread, in_proj_thread
 from rasteret_sql.raster.world import across_antimeridian, cut_to_world, leave_world, turned_into
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ def _transformer(src: str, dst: str) -> pyproj.Transformer:
     except ProjError as error:
         names = f"{one_line(src, 80)!r} to {one_line(dst, 80)!r}"
         raise InvalidArgument(f"no transformation from {names} ({one_line(str(error), 120)}); name other CRSs") from None
+
+
+def get_ready() -> None:
+    """Have PROJ open its database while nobody waits for it; that takes 10 ms."""
+    begin_in_proj_thread(_transformer, CRS84, "EPSG:32631")
 
 
 def transform_points(x: npt.ArrayLike, y: npt.ArrayLike, src: str, dst: str) -> tuple[Floats, Floats]:

@@ -27,12 +27,15 @@ TRIM_BYTES = 128 << 20
 """The heap is trimmed once per so many fetched bytes: it takes a millisecond, and pages used again must be mapped again."""
 
 
+_Block = npt.NDArray[np.uint8]
+
+
 class BlockPool:
     """Makes arrays on reused memory. A block is free again when the last array or view on it is gone: NumPy's own references decide."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._free: dict[int, list[bytearray]] = {}
+        self._free: dict[int, list[_Block]] = {}
         self._free_bytes = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -42,20 +45,20 @@ class BlockPool:
             return np.empty(shape, dtype)
         block = self._take(nbytes)
         # the array keeps this view of the block alive, and the view's end gives the block back
-        view = (ctypes.c_ubyte * nbytes).from_buffer(block)
+        view = (ctypes.c_ubyte * nbytes).from_buffer(block.data)
         weakref.finalize(view, self._put, block).atexit = False
         pixels: npt.NDArray[Any] = np.frombuffer(memoryview(view), dtype=dtype).reshape(shape)
         return pixels
 
-    def _take(self, nbytes: int) -> bytearray:
+    def _take(self, nbytes: int) -> _Block:
         with self._lock:
             blocks = self._free.get(nbytes)
             if blocks:
                 self._free_bytes -= nbytes
                 return blocks.pop()
-        return bytearray(nbytes)
+        return np.empty(nbytes, np.uint8)
 
-    def _put(self, block: bytearray) -> None:
+    def _put(self, block: _Block) -> None:
         with self._lock:
             if self._free_bytes + len(block) <= KEEP_BYTES:
                 self._free.setdefault(len(block), []).append(block)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from rasteret_sql.collection.views import without_views
 from rasteret_sql.errors import RasteretError
+from rasteret_sql.raster import crs
 from rasteret_sql.settings import resolve_settings
 from rasteret_sql.sql import interrupts
 from rasteret_sql.sql.catalogue import TABLE_FUNCTIONS, scalar_functions
@@ -49,6 +50,7 @@ def register(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     holds a setting that is not valid.
     """
     resolve_settings()
+    crs.get_ready()
     with _LOCK:
         _check_no_transaction(con)
         catalog = _catalog(con)

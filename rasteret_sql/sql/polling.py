@@ -4,9 +4,9 @@ DuckDB's Python client, waiting for a statement whose tasks other threads have, 
 each time to look for signals (``CompletePendingQuery``). A function in Python takes turns with that loop for the lock, and decoding shares the
 processor with it: on two cores a read took half as many CPU seconds again.
 
-What it looks for is the way in. While functions run (:func:`counted`), a thread of ours pretends that a signal came (``_thread.interrupt_main``,
-which sends none), and the handler, called from that loop, waits until no function runs, or for :data:`_SLEEP_S`: then DuckDB looks for tasks once
-more. A main thread that answers late had a task and works; it is left alone for a while.
+What it looks for is the way in. While functions run, or what gets ready for them (:func:`working`), a thread of ours pretends that a signal came
+(``_thread.interrupt_main``, which sends none), and the handler, called from that loop, waits until nothing of ours runs, or for :data:`_SLEEP_S`:
+then DuckDB looks for tasks once more. A main thread that answers late had a task and works; it is left alone for a while.
 
 The signal is SIGURG, whose default is to be ignored and which hardly anything uses. Nothing happens where it has another handler, where an event loop
 listens to signals through a file descriptor, where there is no such signal (Windows), with ``RASTERET_LEAVE_SIGNALS=1``, and with DuckDB from 2.0 on,
@@ -21,8 +21,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -137,18 +137,26 @@ def below(frame: FrameType | None) -> FrameType | None:
     return frame.f_back if frame is not None and frame.f_code is _Sleeper.on_signal.__code__ else frame
 
 
+@contextmanager
+def working() -> Iterator[None]:
+    """In a thread that works for a statement: meanwhile the main thread sleeps, if it polls."""
+    sleeper = _sleeper
+    if sleeper is None or not sleeper.allowed or threading.current_thread() is threading.main_thread():
+        yield
+        return
+    sleeper.enter()
+    try:
+        yield
+    finally:
+        sleeper.leave()
+
+
 def counted(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:
     """The function, known to run while it runs. Without a signature of its own, which DuckDB would read argument types from."""
 
     def run(*columns: Any) -> pa.Array:
-        sleeper = _sleeper
-        if sleeper is None or not sleeper.allowed or threading.current_thread() is threading.main_thread():
+        with working():
             return function(*columns)
-        sleeper.enter()
-        try:
-            return function(*columns)
-        finally:
-            sleeper.leave()
 
     return run
 

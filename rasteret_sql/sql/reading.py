@@ -17,6 +17,7 @@ from rasteret_sql.reader.visits import ERROR, FALLBACK, MASKED, NODATA, OK
 from rasteret_sql.sql import pairing
 from rasteret_sql.sql.arguments import Arguments, chosen_bands, shown
 from rasteret_sql.sql.catalogue import STATEMENT
+from rasteret_sql.sql.polling import working
 from rasteret_sql.sql.sources import Records, records_of, unknown_bands
 from rasteret_sql.sql.tables import Geometries
 from rasteret_sql.udfs.options import Options
@@ -61,7 +62,7 @@ def target_of(arguments: Arguments, bands: Sequence[str], kept: Sequence[str] = 
 def get_ready(records: Records, options: Options) -> None:
     """Begin with what the first call of the statement would wait for; DuckDB plans meanwhile."""
     if records.collection is not None:
-        ahead.get_ready(records.collection.files, options.bands, overviews=not options.target.own)
+        ahead.get_ready(records.collection.files, options.bands, overviews=not options.target.own, within=working)
 
 
 def area_ctes(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -84,6 +85,32 @@ def test_who_needs_rows_meanwhile_waits_for_them(files, read, monkeypatch):
         thread.join(10)
     assert len(read) == 1
     assert found[0][0].href.endswith("a.tif")
+
+
+def test_they_work_within_what_is_asked(files, read):
+    """As the main thread's sleep, which ends when they do."""
+    seen = []
+
+    @contextmanager
+    def within():
+        seen.append(len(read))
+        yield
+        seen.append(len(read))
+
+    ahead.get_ready([str(files[0])], ["r"], overviews=False, within=within)
+    await_threads()
+    assert seen == [0, 1]
+
+
+def test_connecting_has_proj_open_its_database(tmp_path):
+    """In a process of its own, where nobody else asks PROJ."""
+    script = (
+        "import rasteret_sql; from rasteret_sql.raster import crs, proj\n"
+        "con = rasteret_sql.connect()\n"
+        "print(proj._thread().call(lambda: crs._transformer.cache_info().currsize))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+    assert (done.stdout.split(), done.stderr) == (["1"], "")
 
 
 def test_codecs_and_ways_are_there(files):
