@@ -48,7 +48,7 @@ def _cell_size(records: Records, divisor: int) -> str:
     known = None if records.collection is None else records.collection.extents
     if known is not None:
         median, greatest = known
-        return repr(max(_LEAST_CELL, median / divisor, greatest / _MOST_CELLS))
+        return f"{max(_LEAST_CELL, median / divisor, greatest / _MOST_CELLS)!r}::DOUBLE"  # a number with a point is a DECIMAL
     return f"""(
     SELECT greatest({_LEAST_CELL}, quantile_cont(extent, 0.5) / {divisor}, max(extent) / {_MOST_CELLS})
     FROM (SELECT greatest(xmax - xmin, ymax - ymin) AS extent FROM __r WHERE isfinite(xmin + ymin + xmax + ymax))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -113,3 +114,15 @@ def test_boxes_across_the_antimeridian_and_of_nothing() -> None:
     assert extents_of(boxes) == (5.0, 360.0)
     assert extents_of(boxes[3:]) is None
     assert extents_of(boxes[:0]) is None
+
+
+def test_a_later_build_says_it_anew(con, built, tmp_path, workspace) -> None:
+    """Larger records, in a month of their own: the files of the others must not go on saying what was so."""
+    big = write_tif(tmp_path / "big.tif", np.ones((16, 16), "uint8"), transform=Affine(40000, 0, SKY.c - 2e5, 0, -40000, SKY.f + 2e5))
+    con.register("more", pa.table({"id": ["big"], "href": [big], "datetime": [datetime(2020, 3, 1)]}))
+    con.execute("FROM rasteret_build_from_table(more, name := 'c', href_column := 'href')").fetchall()
+    said = {json.loads(pq.read_schema(file).metadata[KEY])[1] for file in (workspace / "c_records").rglob("*.parquet")}
+    assert len(said) == 1
+    assert said.pop() > 5
+    found = rows(con, f"SELECT count(*) AS n FROM rasteret_sample('c', points, bands := ['b1'], {UTM}) WHERE record_id = 'big'")
+    assert found == [{"n": 80}]
