@@ -72,11 +72,13 @@ def _blank(request: BlockRequest, values: _Stretches, valid: _Stretches) -> Bloc
     block = Block([], [])
     for index, band in enumerate(request.bands):
         block.valid.append(valid.next((index, np.dtype(bool)), request.window))
-        pixels = None if band is None else values.next((index, band.dtype), request.window)
-        if band is not None and pixels is not None:
-            fill = fill_value(band.dtype, band.nodata)
-            if fill != 0:
-                pixels[:] = fill
+        if band is None:
+            block.values.append(None)
+            continue
+        pixels = values.next((index, band.dtype), request.window)
+        fill = fill_value(band.dtype, band.nodata)
+        if fill != 0:
+            pixels[:] = fill
         block.values.append(pixels)
     return block
 
