@@ -39,10 +39,9 @@ def unpredict(stored: Bytes, layout: Layout, predictor: int, rows: int, sample: 
     if predictor == FLOATING_POINT:
         return _join_byte_planes(stored, np.dtype(layout.dtype), shape, pick, empty)
     if predictor == HORIZONTAL:
-        dtype = np.dtype(f"u{np.dtype(layout.dtype).itemsize}")
-        pixels = _native(stored, dtype, layout.byte_order, shape, pick, empty)
-        imagecodecs.delta_decode(pixels, axis=1, out=pixels)
-        return pixels.view(layout.dtype)
+        pixels = _native(stored, np.dtype(layout.dtype), layout.byte_order, shape, pick, empty)
+        undo_differences(pixels)
+        return pixels
     return _native(stored, np.dtype(layout.dtype), layout.byte_order, shape, pick, empty)
 
 
@@ -55,8 +54,13 @@ def in_place(layout: Layout, predictor: int, sample: int | None) -> bool:
 
 def undo_differences(pixels: Pixels) -> None:
     """Predictor 2 on pixels in native byte order, where they are: (rows, width) or (rows, width, samples)."""
-    unsigned = pixels.view(f"u{pixels.dtype.itemsize}")
-    imagecodecs.delta_decode(unsigned, axis=1, out=unsigned)
+    bits = as_bits(pixels)
+    imagecodecs.delta_decode(bits, axis=1, out=bits)
+
+
+def as_bits(pixels: Pixels) -> Pixels:
+    """The same memory as unsigned integers: what predictor 2 adds up, also where samples are floats."""
+    return pixels.view(f"u{pixels.dtype.itemsize}")
 
 
 def _native(stored: Bytes, dtype: np.dtype[Any], byte_order: str, shape: tuple[int, int, int], pick: int | None, empty: Allocate) -> Pixels:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasteret_sql.errors import UnsupportedRaster
+from rasteret_sql.raster.decoded import DecodedSegment
 from rasteret_sql.raster.grid import Grid, Window
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.blocks import Block, BlockRequest, Bools, blank_blocks
@@ -125,8 +126,11 @@ class _Copy:
     cols: slice | Ints
     sample: int | None
 
-    def __call__(self, segment: Pixels) -> None:
-        pixels = segment if self.sample is None else segment[:, :, self.sample]
+    def __call__(self, segment: DecodedSegment) -> None:
+        if isinstance(self.rows, slice) and isinstance(self.cols, slice):
+            segment.copy_window(self.rows, self.cols, self.sample, self.target)
+            return
+        pixels = segment.whole() if self.sample is None else segment.whole()[:, :, self.sample]
         self.target[:] = pixels[self.rows][:, self.cols]
 
 

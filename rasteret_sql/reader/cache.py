@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rasteret_sql.raster.decoded import DecodedSegment
+
 Pixels = npt.NDArray[np.generic]
 
 
@@ -27,8 +29,8 @@ class SegmentCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._pixels: OrderedDict[SegmentKey, Pixels] = OrderedDict()
-        self._in_flight: dict[SegmentKey, Future[Pixels]] = {}
+        self._segments: OrderedDict[SegmentKey, DecodedSegment] = OrderedDict()
+        self._in_flight: dict[SegmentKey, Future[DecodedSegment]] = {}
         self._nbytes = 0
 
     @property
@@ -42,20 +44,20 @@ class SegmentCache:
 
     def clear(self) -> None:
         with self._lock:
-            self._pixels.clear()
+            self._segments.clear()
             self._nbytes = 0
 
     def peek(self, key: SegmentKey) -> bool:
         """Is the segment held now? Changes nothing, not even its age."""
         with self._lock:
-            return key in self._pixels
+            return key in self._segments
 
-    def claim(self, key: SegmentKey) -> Pixels | Future[Pixels] | None:
+    def claim(self, key: SegmentKey) -> DecodedSegment | Future[DecodedSegment] | None:
         """The pixels, or the future of who loads them, or None: the caller has claimed the load."""
         with self._lock:
-            held = self._pixels.get(key)
+            held = self._segments.get(key)
             if held is not None:
-                self._pixels.move_to_end(key)
+                self._segments.move_to_end(key)
                 return held
             loading = self._in_flight.get(key)
             if loading is not None:
@@ -63,11 +65,11 @@ class SegmentCache:
             self._in_flight[key] = Future()
             return None
 
-    def settle(self, key: SegmentKey, result: Pixels | BaseException) -> None:
+    def settle(self, key: SegmentKey, result: DecodedSegment | BaseException) -> None:
         """End a claimed load: keep the pixels, wake who waits."""
         with self._lock:
             waiting = self._in_flight.pop(key, None)
-            if isinstance(result, np.ndarray):
+            if isinstance(result, DecodedSegment):
                 self._store(key, result)
         if waiting is None or waiting.done():
             return
@@ -77,16 +79,16 @@ class SegmentCache:
         else:
             waiting.set_result(result)
 
-    def _store(self, key: SegmentKey, pixels: Pixels) -> None:
-        held = self._pixels.pop(key, None)
+    def _store(self, key: SegmentKey, segment: DecodedSegment) -> None:
+        held = self._segments.pop(key, None)
         if held is not None:
             self._nbytes -= held.nbytes
-        if pixels.nbytes <= self._max_bytes:
-            self._pixels[key] = pixels
-            self._nbytes += pixels.nbytes
+        if segment.nbytes <= self._max_bytes:
+            self._segments[key] = segment
+            self._nbytes += segment.nbytes
             self._evict()
 
     def _evict(self) -> None:
         while self._nbytes > self._max_bytes:
-            _, dropped = self._pixels.popitem(last=False)
+            _, dropped = self._segments.popitem(last=False)
             self._nbytes -= dropped.nbytes

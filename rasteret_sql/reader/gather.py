@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from rasteret_sql.errors import RasteretError
+from rasteret_sql.raster.decoded import DecodedSegment, Places
 from rasteret_sql.raster.header import Layout
 from rasteret_sql.reader.band import Band, fill_value
 from rasteret_sql.reader.cache import Pixels, SegmentKey
@@ -40,24 +42,24 @@ class PixelSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Segmented:
-    """Pixels in segment order: segment ``ids[i]`` has ``order[starts[i]:starts[i + 1]]``; rows and cols count inside the segment."""
+    """Pixels by segment: segment ``ids[i]`` has ``order[starts[i]:starts[i + 1]]``, at ``places[i]`` inside it."""
 
     order: Ints
     ids: Ints
     starts: Ints
-    rows: Ints
-    cols: Ints
+    places: list[Places]
 
 
 def _segmented(rows: Ints, cols: Ints, tile_height: int, tile_width: int, tiles_across: int) -> _Segmented:
     tile_rows, rows_inside = np.divmod(rows, tile_height)
     tile_cols, cols_inside = np.divmod(cols, tile_width)
     ids = tile_rows * tiles_across + tile_cols
-    # a stable sort of 16-bit integers is a radix sort: seven times faster for 100,000 points
-    order = np.argsort(ids.astype(np.uint16) if len(ids) and ids.max() < 1 << 16 else ids, kind="stable")
-    ordered = ids[order]
-    firsts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    return _Segmented(order, ordered[firsts], np.append(firsts, len(ordered)), rows_inside[order], cols_inside[order])
+    order = np.argsort((ids * tile_height + rows_inside) * tile_width + cols_inside)
+    ids, rows_inside, cols_inside = ids[order], rows_inside[order], cols_inside[order]
+    firsts = np.flatnonzero(np.diff(ids, prepend=-1))
+    starts = np.append(firsts, len(order))
+    places = [Places(rows_inside[start:stop], cols_inside[start:stop]) for start, stop in pairwise(starts.tolist())]
+    return _Segmented(order, ids[firsts], starts, places)
 
 
 @dataclass(slots=True, eq=False)
@@ -79,9 +81,8 @@ def gather(requests: Sequence[tuple[Band, PixelSet]], query: Query) -> list[Gath
     for index, (band, pixels) in enumerate(wide):
         parts = pixels.by_segment(band.layout, band.level.tiles_across)
         for i, segment in enumerate(parts.ids):
-            span = slice(parts.starts[i], parts.starts[i + 1])
-            positions = parts.order[span]
-            use = _Scatter(results[index].values, positions, parts.rows[span], parts.cols[span], band.segment_sample)
+            positions = parts.order[parts.starts[i] : parts.starts[i + 1]]
+            use = _Scatter(results[index].values, positions, parts.places[i], band.segment_sample)
             job = segment_job(band, int(segment), use)
             if job is not None:
                 jobs.append(job)
@@ -106,15 +107,14 @@ class _Scatter:
 
     target: Pixels
     positions: Ints
-    rows: Ints
-    cols: Ints
+    places: Places
     sample: int | None
 
-    def __call__(self, segment: Pixels) -> None:
-        self.target[self.positions] = segment[self.rows, self.cols] if self.sample is None else segment[self.rows, self.cols, self.sample]
+    def __call__(self, segment: DecodedSegment) -> None:
+        self.target[self.positions] = segment.at(self.places, self.sample)
 
 
-def segment_job(band: Band, segment: int, use: Callable[[Pixels], None]) -> SegmentJob | None:
+def segment_job(band: Band, segment: int, use: Callable[[DecodedSegment], None]) -> SegmentJob | None:
     """The job that reads one segment of a band; None for a sparse one, which is nodata without a read.
 
     A segment is always decoded whole, so that it serves later queries too; the part that a query wants would be cheaper only for that query.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rasteret_sql.raster.decoded import DecodedSegment
 from rasteret_sql.raster.grid import Grid, Window
 from rasteret_sql.reader.areas import nearest_pixels
 from rasteret_sql.reader.band import Band, fill_value
@@ -188,8 +189,9 @@ class _Copy:
     span: slice
     sample: int | None
 
-    def __call__(self, segment: Pixels) -> None:
-        flat = segment.reshape(-1) if self.sample is None else segment.reshape(-1, segment.shape[2])[:, self.sample]
+    def __call__(self, segment: DecodedSegment) -> None:
+        pixels = segment.whole()
+        flat = pixels.reshape(-1) if self.sample is None else pixels.reshape(-1, pixels.shape[2])[:, self.sample]
         self.target[self.pieces.targets(self.span)] = flat[self.pieces.sources(self.span)]
 
 

@@ -17,9 +17,10 @@ from heapq import heappop, heappush
 import numpy as np
 
 from rasteret_sql import errors
-from rasteret_sql.raster.codec import decode_segment
+from rasteret_sql.raster.codec import decode_for_parts
+from rasteret_sql.raster.decoded import DecodedSegment
 from rasteret_sql.raster.header import Layout
-from rasteret_sql.reader.cache import Pixels, SegmentKey
+from rasteret_sql.reader.cache import SegmentKey
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.storage import loop
 from rasteret_sql.storage.ranges import coalesce
@@ -40,7 +41,7 @@ class SegmentJob:
     layout: Layout
     rows: int
     size: int | None
-    use: Callable[[Pixels], None]
+    use: Callable[[DecodedSegment], None]
 
 
 def request_groups(jobs: Sequence[SegmentJob]) -> list[list[int]]:
@@ -69,7 +70,7 @@ def read_segments(jobs: Sequence[SegmentJob], query: Query) -> dict[int, errors.
     run = _Run([_together([jobs[p] for p in positions]) for positions in shared.values()], query)
     query.work.expect(len(run.jobs))
     loads: list[int] = []
-    waits: list[tuple[int, Future[Pixels]]] = []
+    waits: list[tuple[int, Future[DecodedSegment]]] = []
     try:
         for position, job in enumerate(run.jobs):
             held = cache.claim(job.key)
@@ -93,9 +94,9 @@ def _together(jobs: Sequence[SegmentJob]) -> SegmentJob:
     if len(jobs) == 1:
         return jobs[0]
 
-    def use(pixels: Pixels) -> None:
+    def use(segment: DecodedSegment) -> None:
         for job in jobs:
-            job.use(pixels)
+            job.use(segment)
 
     return replace(jobs[0], use=use)
 
@@ -113,7 +114,7 @@ class _Run:
         self._ended = False
         self._turns = _Turns(query.engine.decode_threads + 1)
 
-    async def all(self, loads: Sequence[int], waits: Sequence[tuple[int, Future[Pixels]]]) -> None:
+    async def all(self, loads: Sequence[int], waits: Sequence[tuple[int, Future[DecodedSegment]]]) -> None:
         groups = request_groups([self.jobs[p] for p in loads])
         queue = deque([loads[i] for i in group] for group in groups)
         workers = min(self.query.settings.max_concurrency, len(queue))
@@ -185,36 +186,35 @@ class _Run:
         """The error is returned: raised, it would stay behind, never asked for, where the statement ends meanwhile."""
         job = self.jobs[position]
         try:
-            pixels = decode_segment(span, job.layout, job.rows, empty=self.query.engine.blocks.empty)
+            segment = decode_for_parts(span, job.layout, job.rows, empty=self.query.engine.blocks.empty)
         except errors.InvalidRaster as error:
             return errors.ReadError(str(error), job.key.href, (job.key.offset, job.key.offset + job.length))
         except errors.RasteretError as error:
             return error
-        pixels.flags.writeable = False
         self.query.metrics.count(tiles_decoded=1)
-        self.query.engine.cache.settle(job.key, pixels)
+        self.query.engine.cache.settle(job.key, segment)
         try:
-            job.use(pixels)
+            job.use(segment)
         except errors.RasteretError as error:
             return error
         self.query.engine.trimmer.count(job.length)
         return None
 
-    async def _follow(self, position: int, future: Future[Pixels]) -> None:
+    async def _follow(self, position: int, future: Future[DecodedSegment]) -> None:
         """Use what another query loads; where that fails, load it here. (Shielded: to be cancelled here must not end the load for others.)"""
         job = self.jobs[position]
         span = (job.key.offset, job.key.offset + job.length)
         try:
             async with asyncio.timeout_at(self.query.deadline):
-                pixels = await asyncio.shield(_heard(asyncio.wrap_future(future)))
+                segment = await asyncio.shield(_heard(asyncio.wrap_future(future)))
         except errors.RasteretError:
-            pixels = None
+            segment = None
         except TimeoutError:
             self._fail([position], errors.ReadError("not read before the query's deadline (setting timeout_s)", job.key.href, span))
             return
-        if pixels is not None:
+        if segment is not None:
             self.query.metrics.count(cache_hits=1)
-            job.use(pixels)
+            job.use(segment)
             return
         await self._acquire(job.length)
         try:
@@ -244,7 +244,7 @@ class _Run:
         self._freed.set()
 
 
-def _heard(future: asyncio.Future[Pixels]) -> asyncio.Future[Pixels]:
+def _heard(future: asyncio.Future[DecodedSegment]) -> asyncio.Future[DecodedSegment]:
     """Its error counts as told, also where nobody waits any more: asyncio would write it to stderr."""
     future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
     return future

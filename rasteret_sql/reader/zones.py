@@ -18,6 +18,7 @@ import numpy.typing as npt
 import shapely
 
 from rasteret_sql.errors import InvalidArgument
+from rasteret_sql.raster.decoded import DecodedSegment
 from rasteret_sql.raster.partials import Needs, ZonePixels
 from rasteret_sql.raster.statistics import Statistic
 from rasteret_sql.raster.targets import Target
@@ -228,11 +229,11 @@ class _Chunk:
         self._waiting = len(jobs)
         return jobs
 
-    def take(self, index: int, number: int, segment: Pixels) -> None:
+    def take(self, index: int, number: int, segment: DecodedSegment) -> None:
         """Copy what is wanted of a segment; the last one completes the chunk."""
         band = self._layers[index]
         self._held = self.pixels
-        self._held.parts(band)[number].copy(segment, band.segment_sample, self._array(index, band))
+        self._held.parts(band)[number].copy(segment.whole(), band.segment_sample, self._array(index, band))
         with self._lock:
             self._waiting -= 1
             complete = self._waiting == 0
@@ -299,7 +300,7 @@ class _Use:
     band: int
     segment: int
 
-    def __call__(self, segment: Pixels) -> None:
+    def __call__(self, segment: DecodedSegment) -> None:
         self.chunk.take(self.band, self.segment, segment)
 
 
