@@ -44,6 +44,7 @@ class Engine:
         self.decoders = ThreadPoolExecutor(max_workers=self.decode_threads, thread_name_prefix="rasteret-decode")
         self.reports: deque[ReadReport] = deque(maxlen=_LOG_LENGTH)
         self.blocks = BlockPool()
+        self.bodies = BlockPool()
         self.trimmer = Trimmer()
 
     def follow(self, settings: Settings) -> None:

@@ -1,8 +1,8 @@
 """Memory of segments.
 
 Fresh memory costs a page fault for every 4 KiB, a good part of what decoding costs, and blocks of megabytes that come and go leave the heap of the
-C library full of holes that it keeps: hundreds of megabytes after thousands of segments. So blocks of decoded pixels are used again
-(:class:`BlockPool`), and what fetched bytes leave behind is given back to the system from time to time (:class:`Trimmer`).
+C library full of holes that it keeps: hundreds of megabytes after thousands of segments. So blocks are used again (:class:`BlockPool`), those of
+decoded pixels and those of fetched bytes, and what else fetching leaves behind is given back to the system from time to time (:class:`Trimmer`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 SMALLEST = 128 << 10
 """Smaller arrays are left to NumPy."""
+STEP = 1 << 20
+"""Blocks of fetched bytes come in few sizes, so that they fit again."""
 KEEP_BYTES = 16 << 20
 """Free blocks kept for the next segments; more than a few are there only after a cache was emptied."""
 TRIM_BYTES = 128 << 20
@@ -34,21 +36,32 @@ class BlockPool:
     """Makes arrays on reused memory. A block is free again when the last array or view on it is gone: NumPy's own references decide."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # blocks come back wherever Python collects garbage, also within the methods below
         self._free: dict[int, list[_Block]] = {}
         self._free_bytes = 0
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes kept for what comes next."""
+        return self._free_bytes
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """Like ``numpy.empty``."""
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < SMALLEST:
             return np.empty(shape, dtype)
+        return self._lend(nbytes).view(dtype).reshape(shape)
+
+    def buffer(self, nbytes: int) -> memoryview:
+        """So many bytes, of a block that has whole steps of :data:`STEP`: pages that are not written to cost nothing."""
+        return self._lend(-(-nbytes // STEP) * STEP)[:nbytes].data
+
+    def _lend(self, nbytes: int) -> _Block:
         block = self._take(nbytes)
-        # the array keeps this view of the block alive, and the view's end gives the block back
+        # whoever looks at the memory keeps this view of the block alive, and the view's end gives the block back
         view = (ctypes.c_ubyte * nbytes).from_buffer(block.data)
         weakref.finalize(view, self._put, block).atexit = False
-        pixels: npt.NDArray[Any] = np.frombuffer(memoryview(view), dtype=dtype).reshape(shape)
-        return pixels
+        return np.frombuffer(memoryview(view), np.uint8)
 
     def _take(self, nbytes: int) -> _Block:
         with self._lock:

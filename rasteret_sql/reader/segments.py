@@ -147,7 +147,8 @@ class _Run:
         first = self.jobs[group[0]]
         start = min(self.jobs[p].key.offset for p in group)
         stop = max(self.jobs[p].key.offset + self.jobs[p].length for p in group)
-        data = await self.query.store.read_range(
+        data = await self.query.store.read_into(
+            self.query.engine.bodies.buffer,
             first.key.href,
             start,
             stop - start,

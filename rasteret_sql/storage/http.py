@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -17,6 +17,7 @@ from aiohttp import ClientResponse, ClientTimeout
 from yarl import URL
 
 from rasteret_sql.errors import RasteretError, ReadError, WriteError
+from rasteret_sql.storage import receiving
 from rasteret_sql.storage.answers import Asked, check_answer
 from rasteret_sql.storage.gathering import gathering
 from rasteret_sql.storage.metrics import Metrics
@@ -25,6 +26,7 @@ from rasteret_sql.storage.retry import RETRIED_STATUS, RetryPolicy, TransientErr
 from rasteret_sql.storage.routes import Call, Refusal, Route
 
 T = TypeVar("T")
+Memory = Callable[[int], memoryview]
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -39,6 +41,8 @@ _SLOWEST_BYTES_S = 1 << 18
 class Transfer:
     """One request on its way: counted when it ends, however it ends."""
 
+    stall_s: float
+    """Seconds without a byte after which it counts as stalled."""
     started: float = field(default_factory=time.monotonic)
     nbytes: int = 0
 
@@ -61,7 +65,8 @@ class Exchange(ABC, Generic[T]):
 class Answer:
     """A checked answer."""
 
-    data: bytes
+    data: bytes | memoryview
+    """Bytes, but where memory was given for them."""
     size: int | None
     """Bytes of the whole file, where the server says so."""
     etag: str | None
@@ -75,10 +80,11 @@ class _Done(Generic[T]):
 
 
 class RangeRead(Exchange[Answer]):
-    """A byte range of a file."""
+    """A byte range of a file; where it is large, in memory made by ``memory(nbytes)``."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, memory: Memory | None = None) -> None:
         self._asked = asked
+        self._memory = memory
         self.call = Call(headers={"range": f"bytes={asked.span.start}-{asked.span.stop - 1}"})
 
     def error(self, message: str) -> ReadError:
@@ -87,7 +93,12 @@ class RangeRead(Exchange[Answer]):
     async def take(self, response: ClientResponse, transfer: Transfer) -> Answer:
         """Leaves early where the headers are wrong: that closes the connection, so an unwanted body is never downloaded."""
         facts = check_answer(response.status, response.headers, self._asked)
-        return Answer(await _read_body(response, facts.length, self._asked, transfer), facts.size, facts.etag)
+        return Answer(await self._body(response, facts.length, transfer), facts.size, facts.etag)
+
+    async def _body(self, response: ClientResponse, length: int, transfer: Transfer) -> bytes | memoryview:
+        if self._memory and length >= receiving.SMALLEST and await receiving.exchanges() and receiving.is_plain(response, length):
+            return await _receive_body(response, self._memory(length), transfer)
+        return await _read_body(response, length, self._asked, transfer)
 
 
 class HttpClient:
@@ -153,7 +164,7 @@ class HttpClient:
                 url, headers = await route.dress(exchange.call)
             except UnsentError as reason:
                 raise exchange.error(str(reason)) from None
-            transfer = Transfer()
+            transfer = Transfer(self._stall_s)
             try:
                 answer = await self._request(exchange, route, url, headers, transfer)
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -252,6 +263,16 @@ def transient_reason(error: aiohttp.ClientError | TimeoutError, stall_s: float) 
     return reason
 
 
+async def _receive_body(response: ClientResponse, target: memoryview, transfer: Transfer) -> memoryview:
+    body = receiving.Body(response, target, transfer.stall_s)
+    try:
+        await body.read()
+    finally:
+        transfer.nbytes = body.filled
+    _check_length(transfer, len(target))
+    return target
+
+
 async def _read_body(response: ClientResponse, length: int, asked: Asked, transfer: Transfer) -> bytes:
     """Exactly ``length`` bytes. Chunks joined once: measured faster than filling a bytearray, and bounded unlike ``response.read()``."""
     chunks: list[bytes] = []
@@ -262,6 +283,10 @@ async def _read_body(response: ClientResponse, length: int, asked: Asked, transf
                 raise asked.error(f"the server sent more than the {length:,} bytes it announced")
             chunks.append(chunk)
             gather.arrived(len(chunk), length - transfer.nbytes)
+    _check_length(transfer, length)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_length(transfer: Transfer, length: int) -> None:
     if transfer.nbytes != length:
         raise TransientError(f"the answer is cut short: {transfer.nbytes:,} of {length:,} bytes came")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -20,7 +20,7 @@ from rasteret_sql.storage import local
 from rasteret_sql.storage.access import Access
 from rasteret_sql.storage.answers import Asked, Identity
 from rasteret_sql.storage.hrefs import Location, resolve_href
-from rasteret_sql.storage.http import Answer, HttpClient, RangeRead
+from rasteret_sql.storage.http import Answer, HttpClient, Memory, RangeRead
 from rasteret_sql.storage.metrics import LOCAL_HOST, Metrics
 from rasteret_sql.storage.objects import LARGEST_PUT, Delete, Entry, ListPage, Look, Put
 from rasteret_sql.storage.ranges import Span, coalesce
@@ -74,13 +74,28 @@ class Store:
     ) -> bytes:
         """Exactly ``length`` (``> 0``) bytes from ``start``. With ``expect``, of the file that was indexed or not at all."""
         asked = Asked(href, _span(href, start, length), head=False, expect=expect)
-        return (await self._read(resolve_href(href), asked, deadline, metrics or self._metrics)).data
+        return bytes((await self._read(resolve_href(href), asked, deadline, metrics or self._metrics)).data)
+
+    async def read_into(
+        self,
+        memory: Memory,
+        href: str,
+        start: int,
+        length: int,
+        *,
+        expect: Identity | None = None,
+        deadline: float | None = None,
+        metrics: Metrics | None = None,
+    ) -> bytes | memoryview:
+        """The same; what comes from a server, and is large, in what ``memory(length)`` makes."""
+        asked = Asked(href, _span(href, start, length), head=False, expect=expect)
+        return (await self._read(resolve_href(href), asked, deadline, metrics or self._metrics, memory)).data
 
     async def read_head(self, href: str, length: int = HEAD_BYTES, *, deadline: float | None = None, metrics: Metrics | None = None) -> Head:
         """The first ``length`` bytes, or the whole of a shorter file, with the file's size and ETag."""
         asked = Asked(href, _span(href, 0, length), head=True)
         answer = await self._read(resolve_href(href), asked, deadline, metrics or self._metrics)
-        return Head(answer.data, answer.size, answer.etag)
+        return Head(bytes(answer.data), answer.size, answer.etag)
 
     async def read_ranges(
         self,
@@ -152,9 +167,9 @@ class Store:
             raise ReadError("a local path, where an object on a server is meant", href)
         return self._access.route(location, metrics or self._metrics)
 
-    async def _read(self, location: Location, asked: Asked, deadline: float | None, metrics: Metrics) -> Answer:
+    async def _read(self, location: Location, asked: Asked, deadline: float | None, metrics: Metrics, memory: Memory | None = None) -> Answer:
         if location.url is not None:
-            return await self._http.perform(RangeRead(asked), self._access.route(location, metrics), deadline)
+            return await self._http.perform(RangeRead(asked, memory), self._access.route(location, metrics), deadline)
         try:
             async with asyncio.timeout_at(deadline):
                 data, size = await local.read(location.path or "", asked, metrics)

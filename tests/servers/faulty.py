@@ -81,6 +81,7 @@ class FaultyServer:
         self.etag = etag
         self.requests: list[Request] = []
         self.open_connections = 0
+        self.accepted = 0
         self._tls = tls
         self._scripts: dict[str, list[Fault]] = {}
         self._forever: dict[str, Fault] = {}
@@ -136,6 +137,7 @@ class FaultyServer:
         assert handler is not None
         self._handlers.add(handler)
         self.open_connections += 1
+        self.accepted += 1
         try:
             while await self._answer(reader, writer):
                 pass

@@ -10,8 +10,9 @@ from email.utils import format_datetime
 import pytest
 
 from rasteret_sql.errors import ReadError
+from rasteret_sql.reader.memory import BlockPool
 from rasteret_sql.settings import Settings
-from rasteret_sql.storage import loop
+from rasteret_sql.storage import loop, receiving
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.retry import RetryPolicy
 from rasteret_sql.storage.store import Identity, Store
@@ -22,6 +23,19 @@ SECRET = "?X-Amz-Signature=s3cr3t"
 START, LENGTH = 1000, 50_000
 WANTED = DATA[START : START + LENGTH]
 SIZE = len(DATA)
+
+
+@pytest.fixture(autouse=True, params=["in pieces", "straight"])
+def way(request, monkeypatch):
+    """How bodies come: handed on by aiohttp, or past it."""
+    if request.param == "straight":
+        monkeypatch.setattr(receiving, "SMALLEST", 1)
+        pool = BlockPool()
+
+        async def straight(self, *arguments, **options):
+            return bytes(await self.read_into(pool.buffer, *arguments, **options))
+
+        monkeypatch.setattr(Store, "read_range", straight)
 
 
 def read(store, url, start=START, length=LENGTH, **options):
