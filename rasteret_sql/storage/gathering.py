@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from aiohttp import ClientResponse
 
 MOST = 256 << 10
-"""Bytes waited for at most: what asyncio takes from a socket at once."""
+"""Bytes waited for at most: what asyncio takes from a socket at once, when it makes the memory."""
 FAST = 32 << 10
 """Bytes that came together: on a slower connection waiting for more could look like a stall."""
 MARGIN = 64 << 10
@@ -23,13 +23,14 @@ MARGIN = 64 << 10
 class Gather:
     """How many bytes the system is to gather on one socket before it wakes the process."""
 
-    def __init__(self, connection: socket.socket | None) -> None:
+    def __init__(self, connection: socket.socket | None, most: int = MOST) -> None:
         self._connection = connection
+        self._most = most
         self.waiting_for = 1
 
     def arrived(self, nbytes: int, left: int) -> None:
         """So many bytes came together, and so many are still to come."""
-        self._wait_for(max(1, min(MOST, left - MARGIN)) if nbytes >= FAST else 1)
+        self._wait_for(max(1, min(self._most, left - MARGIN)) if nbytes >= FAST else 1)
 
     def end(self) -> None:
         """Whatever comes next on the connection is told at once."""
@@ -44,9 +45,9 @@ class Gather:
 
 
 @contextmanager
-def gathering(response: ClientResponse) -> Iterator[Gather]:
-    """While the body of a response is read."""
-    gather = Gather(_socket(response))
+def gathering(response: ClientResponse, most: int = MOST) -> Iterator[Gather]:
+    """While the body of a response is read, by so many bytes at once."""
+    gather = Gather(_socket(response), most)
     try:
         yield gather
     finally:

@@ -18,6 +18,9 @@ from rasteret_sql.storage.gathering import gathering
 SMALLEST = 128 << 10
 """Bytes still to come, from which it pays to exchange protocols."""
 
+GATHERED = 1 << 20
+"""Bytes that the system gathers at most before it wakes the process: whatever has come is taken at once."""
+
 _exchanges: bool | None = None
 
 
@@ -76,7 +79,7 @@ class Body(asyncio.BufferedProtocol):
         transport = _transport(self._response)
         if self.filled == len(self._target) or content.at_eof() or transport is None:
             return
-        with gathering(self._response) as self._gather:
+        with gathering(self._response, GATHERED) as self._gather:
             self._take(transport)
             try:
                 await self._ended
