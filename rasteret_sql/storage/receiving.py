@@ -91,7 +91,7 @@ class Body(asyncio.BufferedProtocol):
     def _take(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._owner = cast(asyncio.Protocol, transport.get_protocol())
-        self._timer = self._loop.call_later(self._stall_s, self._look)
+        self._timer = self._loop.call_later(self._stall_s / 2, self._look)
         transport.set_protocol(self)
 
     def _leave(self) -> None:
@@ -136,12 +136,15 @@ class Body(asyncio.BufferedProtocol):
             self._ended.set_exception(error)
 
     def _look(self) -> None:
-        """Has something come since the timer was set?"""
+        """Has something come lately? Half way to a stall what has come is told, however little: more may have been waited for."""
         left = self._heard + self._stall_s - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
-        else:
+        if left <= 0:
             self._end(TimeoutError())
+            return
+        half = self._stall_s / 2
+        if left <= half:
+            self._gather.end()
+        self._timer = self._loop.call_later(left if left <= half else left - half, self._look)
 
 
 def _transport(response: ClientResponse) -> asyncio.Transport | None:

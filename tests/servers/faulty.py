@@ -48,6 +48,8 @@ class Fault:
     """Position of a byte of the body to invert."""
     drip: tuple[int, float] | None = None
     """Send so many bytes at a time, with so many seconds between."""
+    slow_from: tuple[int, int, float] | None = None
+    """From this byte of the body on, send so many bytes at a time, with so many seconds between."""
     chunked: bool = False
     """Transfer-Encoding: chunked instead of a Content-Length."""
 
@@ -184,8 +186,9 @@ class FaultyServer:
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         await writer.drain()
         out = memoryview(body)[: fault.send]
-        step, pause = fault.drip or (_CHUNK, 0.0)
-        for position in range(0, len(out), step):
+        start, step, pause = fault.slow_from or (0, *(fault.drip or (_CHUNK, 0.0)))
+        writer.write(out[:start])
+        for position in range(start, len(out), step):
             piece = out[position : position + step]
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
             await writer.drain()

@@ -124,13 +124,21 @@ def test_silence_is_asked_again(large, path, hasty, metrics) -> None:
     began = time.monotonic()
     assert read(hasty, large.script(path, Fault(send=2_000_000, end="hang"), OK)) == WANTED
     assert 0.9 < time.monotonic() - began < 10
-    assert 1_700_000 < metrics.snapshot().bytes - len(WANTED) <= 2_000_000  # what was being gathered when the server fell silent does not count
+    assert metrics.snapshot().bytes == 2_000_000 + len(WANTED)  # what was being gathered when the server fell silent counts too
 
 
 def test_slow_is_not_silent(large, path, hasty, metrics, bodies) -> None:
     """Takes twice as long as the silence that is waited for."""
     assert read(hasty, large.script(path, Fault(drip=(500_000, 0.25)))) == WANTED
     assert metrics.snapshot().requests == len(bodies) == 1
+
+
+def test_fast_then_slow_is_not_silent(large, path, hasty, metrics) -> None:
+    """Two megabytes at once, so that more is waited for than comes within the silence that is allowed."""
+    began = time.monotonic()
+    assert read(hasty, large.script(path, Fault(slow_from=(2_000_000, 100_000, 0.3)))) == WANTED
+    assert time.monotonic() - began > 5
+    assert metrics.snapshot().requests == 1
 
 
 def test_the_deadline_ends_a_body(large, path, store, metrics) -> None:
