@@ -31,7 +31,7 @@ _PER_CALL = 1 << 14
 
 
 class Places:
-    """Pixels of segments, in ascending order (row by row); one may come twice. What summing up needs is worked out once for all segments."""
+    """Pixels of segments, in any order; one may come twice. What summing up needs is worked out once for all segments."""
 
     __slots__ = ("_stretches", "cols", "rows")
 
@@ -65,17 +65,21 @@ class _Stretches(NamedTuple):
 
 
 def _stretches(rows: Ints, cols: Ints, width: int) -> _Stretches:
-    lines = rows * width
-    first = np.diff(rows, prepend=-1) != 0
+    places = rows * width + cols
+    order = np.argsort(places)
+    places, lines = places[order], (places - cols)[order]
+    first = np.diff(lines, prepend=-1) != 0
     heads = np.flatnonzero(first)
-    ends = np.cumsum(first) + np.arange(len(rows))  # where the pixels' ends, and before each row's first the row's begin, stand in order
-    marks = np.empty(len(rows) + len(heads), np.int64)
-    marks[ends] = lines + cols + 1
+    ends = np.cumsum(first) + np.arange(len(lines))  # where the pixels' ends, and before each row's first the row's begin, stand in order
+    marks = np.empty(len(lines) + len(heads), np.int64)
+    marks[ends] = places + 1
     marks[ends[heads] - 1] = lines[heads]
     new = np.diff(marks, prepend=-1) != 0
     number = np.cumsum(new, dtype=np.int32) - np.int32(1)
-    before = np.repeat(number[ends[heads] - 1], np.diff(heads, append=len(rows)))
-    return _Stretches(marks[new], number[ends], before)
+    upto, before = np.empty((2, len(lines)), np.int32)
+    upto[order] = number[ends]
+    before[order] = np.repeat(number[ends[heads] - 1], np.diff(heads, append=len(lines)))
+    return _Stretches(marks[new], upto, before)
 
 
 class DecodedSegment:

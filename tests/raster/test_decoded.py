@@ -33,8 +33,8 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @st.composite
-def ascending_places(draw: st.DrawFn, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    flat = np.array(sorted(draw(st.lists(st.integers(0, rows * width - 1), min_size=1, max_size=60))))
+def places_of(draw: st.DrawFn, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.array(draw(st.lists(st.integers(0, rows * width - 1), min_size=1, max_size=60)))
     return np.divmod(flat, width)
 
 
@@ -52,7 +52,7 @@ def test_parts_equal_the_whole_in_any_order(data: st.DataObject, dtype: str, row
     segment._spent = -1e9 if data.draw(st.booleans()) else 0.0  # a small segment is undone at once: some are told to go on in parts
     for kind in data.draw(st.lists(st.sampled_from(["at", "window", "whole"]), min_size=1, max_size=4)):
         if kind == "at":
-            place = data.draw(ascending_places(rows, width))
+            place = data.draw(places_of(rows, width))
             same(segment.at(Places(*place)), pixels[place])
         elif kind == "window":
             window = data.draw(windows(rows, width))
@@ -67,7 +67,7 @@ def test_parts_equal_the_whole_in_any_order(data: st.DataObject, dtype: str, row
 
 
 def test_places_serve_several_segments() -> None:
-    flat = np.sort(np.random.default_rng(1).integers(0, 256 * 256, 300))
+    flat = np.random.default_rng(1).integers(0, 256 * 256, 300)
     places = Places(*np.divmod(flat, 256))
     for seed in range(3):
         pixels = random_pixels("uint16", 256, 256, seed)
@@ -108,7 +108,7 @@ def test_nobody_can_write_to_what_is_shared(differences: bool) -> None:
 
 def test_threads_share_a_segment() -> None:
     pixels = random_pixels("uint16", 256, 256, 5)
-    flat = np.sort(np.random.default_rng(2).integers(0, 256 * 256, 300))
+    flat = np.random.default_rng(2).integers(0, 256 * 256, 300)
     wrong: list[str] = []
 
     def use(segment: DecodedSegment, kind: int) -> None:
