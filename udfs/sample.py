@@ -259,7 +259,7 @@ def _messages(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) -> 
 
 
 def _distances(results: Sequence[VisitResult], counts: npt.NDArray[np.int64]) -> pa.Array:
-    values = joined([result.distance for result in results], np.float64)
+    values = joined([result.distance for result in results if result.distance is not None], np.float64)
     return lists(counts, pa.array(values, pa.float64(), mask=np.isnan(values)))
 
 

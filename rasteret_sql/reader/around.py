@@ -67,4 +67,5 @@ def adopt(result: VisitResult, members: Sequence[int], missing: Ints, around: Ar
         if target is not None:
             target[missing[lines]] = values[lines, nearest[lines]]
             result.valid[member][missing[lines]] = True
-    result.distance[missing[lines]] = np.fmax(np.nan_to_num(result.distance[missing[lines]]), distances[nearest[lines]])
+    if result.distance is not None:
+        result.distance[missing[lines]] = np.fmax(np.nan_to_num(result.distance[missing[lines]]), distances[nearest[lines]])

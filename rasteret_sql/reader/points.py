@@ -136,7 +136,7 @@ class PointReader:
         results: list[VisitResult] = []
         looked: list[Looked] = []
         for plan, look in zip(plans, looks, strict=True):
-            results.append(plan.result(gathered))
+            results.append(plan.result(gathered, distances=bool(self._how.max_distance)))
             found = tuple(next(gathered) if pair else None for pair in look)
             looked.append(Looked(tuple(pair[0] if pair else None for pair in look), found, len(plan.points)))
         if mask:
@@ -168,7 +168,8 @@ class PointReader:
         points = np.unique(np.concatenate(apart)) if apart else np.empty(0, np.int64)
         bands = len(visits[0].bands) - self._how.mask_only if visits else 0
         none = np.zeros(len(points), bool)
-        unmatched = VisitResult(points, [None] * bands, [none] * bands, np.full(len(points), UNMATCHED, np.uint8), np.full(len(points), np.nan))
+        distance = np.full(len(points), np.nan) if self._how.max_distance else None
+        unmatched = VisitResult(points, [None] * bands, [none] * bands, np.full(len(points), UNMATCHED, np.uint8), distance)
         return [*results, unmatched], np.append(origins, -1)
 
     def _in_rounds(self, visits: Sequence[Visit], queue: Queue) -> tuple[list[VisitResult], Ints, Bools]:
@@ -356,10 +357,10 @@ class _Plan:
         chosen = [self.all_bands[position] for position in positions]
         return [None if band is None else (band, self.places.sets[band.crs, band.grid]) for band in chosen]
 
-    def result(self, gathered: Iterator[Gathered]) -> VisitResult:
+    def result(self, gathered: Iterator[Gathered], *, distances: bool) -> VisitResult:
         """The values, from what :meth:`reads` asked for."""
         count = len(self.points)
-        result = VisitResult(self.points, [], [], np.zeros(count, np.uint8), np.zeros(count))
+        result = VisitResult(self.points, [], [], np.zeros(count, np.uint8), np.zeros(count) if distances else None)
         for band in self.bands:
             found = None if band is None else next(gathered)
             if band is None or found is None:

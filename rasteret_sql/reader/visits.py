@@ -72,8 +72,8 @@ class VisitResult:
     """Per band, in the band's own type (float64 when interpolated); None for a band the record lacks."""
     valid: list[Bools]
     status: npt.NDArray[np.uint8]
-    distance: Floats
-    """Pixels between the point's own pixel and the one the value was taken from; NaN where there is no value."""
+    distance: Floats | None
+    """Pixels between the point's own pixel and the one the value was taken from; NaN where there is no value. None where none but the own is read."""
     errors: dict[int, str] = field(default_factory=dict)
     """Entry position → message, for entries with status ERROR."""
     windows: list[tuple[npt.NDArray[np.generic], Bools] | None] = field(default_factory=list)
@@ -82,9 +82,11 @@ class VisitResult:
     def restate(self) -> None:
         """Status and distance from what is valid: a pair is ok when every band asked for has a value."""
         complete = np.logical_and.reduce(self.valid) if self.valid else np.zeros(len(self.points), bool)
-        some = np.logical_or.reduce(self.valid) if self.valid else complete
-        self.status = np.where(complete, np.where(self.distance > 0, FALLBACK, OK), NODATA).astype(np.uint8)
-        self.distance = np.where(some, np.nan_to_num(self.distance), np.nan)
+        self.status = np.where(complete, np.uint8(OK), np.uint8(NODATA))
+        if self.distance is not None:
+            some = np.logical_or.reduce(self.valid) if self.valid else complete
+            self.status[complete & (self.distance > 0)] = FALLBACK
+            self.distance = np.where(some, np.nan_to_num(self.distance), np.nan)
         if self.errors:
             self.status[np.fromiter(self.errors, dtype=np.int64)] = ERROR
 
@@ -105,7 +107,7 @@ class VisitResult:
             [None if values is None else values[keep] for values in self.values],
             [valid[keep] for valid in self.valid],
             self.status[keep],
-            self.distance[keep],
+            None if self.distance is None else self.distance[keep],
             {renumbered[entry]: message for entry, message in self.errors.items() if entry in renumbered},
             [None if window is None else (window[0][keep], window[1][keep]) for window in self.windows],
         )
@@ -116,13 +118,14 @@ class VisitResult:
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(len(part.points) for part in parts)]).tolist()
+        distances = [part.distance for part in parts if part.distance is not None]
         columns = [[array for array in band if array is not None] for band in zip(*(part.values for part in parts), strict=True)]
         return cls(
             np.concatenate([part.points for part in parts]),
             [np.concatenate(arrays) if arrays else None for arrays in columns],
             [np.concatenate(arrays) for arrays in zip(*(part.valid for part in parts), strict=True)],
             np.concatenate([part.status for part in parts]),
-            np.concatenate([part.distance for part in parts]),
+            np.concatenate(distances) if distances else None,
             {start + entry: message for start, part in zip(starts, parts, strict=False) for entry, message in part.errors.items()},
         )
 
