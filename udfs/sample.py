@@ -17,10 +17,12 @@ from rasteret_sql.udfs.options import Options, options_of, statement_of
 from rasteret_sql.udfs.slots import VALUE_SLOTS, Column, slot_fields, slot_lists, slots_sql
 from rasteret_sql.udfs.tickets import POINTS
 
+from rasteret_sql.collection.ahead import crs_met
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload, rows_by_bands
 from rasteret_sql.errors import RasteretError
 from rasteret_sql.raster.crs import CRS84, transform_points
+from rasteret_sql.raster.proj import begin_in_proj_thread
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget
 from rasteret_sql.reader.engine import Query
@@ -51,10 +53,15 @@ _HELD = pa.struct(
 )
 
 
-def hold(points: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
+MOST_PROJECTED = 500_000
+"""Points times CRSs that are projected before it is known which are needed: a tenth of a second."""
+
+
+def hold(points: pa.Array, crs: pa.Array, on_error: pa.Array, files: pa.Array) -> pa.Array:
     """All points of a statement in one row, numbered but in no order; answers with a ticket for them, and where each lies in CRS84.
 
-    A point without a place has NULLs there, and what is wrong with it, if anything is.
+    A point without a place has NULLs there, and what is wrong with it, if anything is. ``files`` are those of the records that the points are
+    going to meet: while DuckDB finds out which, the points are projected into their CRSs, where these are few.
     """
     given = one_chunk(points)
     if not len(given) or not given[0].is_valid:
@@ -67,6 +74,9 @@ def hold(points: pa.Array, crs: pa.Array, on_error: pa.Array) -> pa.Array:
     time = parts.field("time").fill_null(NO_TIME).to_numpy()[order] if parts.type.get_field_index("time") >= 0 else None
     held = Points(x[order], y[order], name, time)
     sides = [pa.array(side, mask=~np.isfinite(side)) for side in transform_points(held.x, held.y, name, CRS84)]
+    ways = crs_met(one_chunk(files)[0].as_py())
+    for way in ways if len(held.x) * len(ways) <= MOST_PROJECTED else ():
+        begin_in_proj_thread(held.in_crs, way)
     columns = [lists([len(order)], column) for column in (pa.array(np.arange(len(order), dtype=np.int32)), *sides)]
     errors = lists([len(order)], pa.array(found, pa.string()).take(pa.array(order))) if any(found) else pa.nulls(1, pa.list_(pa.string()))
     return pa.StructArray.from_arrays([pa.array([POINTS.hold(held)]), *columns, errors], fields=list(_HELD))

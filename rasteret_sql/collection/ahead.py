@@ -7,6 +7,7 @@ It only saves time: what goes wrong here goes wrong again, and is told, where th
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -21,6 +22,9 @@ from rasteret_sql.raster.header import Layout
 
 MOST_FILES = 4
 MOST_CRS = 4
+_lock = threading.Lock()
+_met: OrderedDict[str, list[str]] = OrderedDict()
+"""By file, of the last few."""
 
 
 Within = Callable[[], AbstractContextManager[None]]
@@ -42,10 +46,26 @@ def get_ready(files: Sequence[str], bands: Sequence[str], *, overviews: bool, wi
 def _get_ready(ahead: LookAhead, within: Within) -> None:
     with within():
         bands = [band for record in ahead.run() for band in record if band is not None]
-        for crs in list(dict.fromkeys(band.crs for band in bands))[:MOST_CRS]:
+        met = list(dict.fromkeys(band.crs for band in bands))[:MOST_CRS]
+        for crs in met:
             _find_way(crs)
+        _leave(ahead.file, met)
         for layout in {band.layout.compression: band.layout for band in bands}.values():
             _load_codec(layout)
+
+
+def _leave(file: str, met: list[str]) -> None:
+    with _lock:
+        _met.pop(file, None)
+        _met[file] = met
+        while len(_met) > MOST_FILES * 4:
+            _met.popitem(last=False)
+
+
+def crs_met(files: Sequence[str]) -> list[str]:
+    """The CRSs of the records of some files, as far as they were looked up ahead; they may have changed since."""
+    with _lock:
+        return list(dict.fromkeys(crs for file in files for crs in _met.get(file, ())))
 
 
 def _find_way(crs: str) -> None:

@@ -201,6 +201,7 @@ class LookAhead:
     MOST_BYTES = 4 << 20
 
     def __init__(self, file: str, wanted: Wanted) -> None:
+        self.file = file
         self._source = _Source.of(file, wanted)
         self._done = threading.Event()
         _AHEAD[self._source] = self

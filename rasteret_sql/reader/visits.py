@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasteret_sql.raster.crs import transform_points
+from rasteret_sql.raster.proj import in_proj_thread
 from rasteret_sql.reader.band import Band
 from rasteret_sql.reader.gather import Bools, Ints
 
@@ -34,7 +35,12 @@ class Points:
     _elsewhere: dict[str, tuple[Floats, Floats]] = field(default_factory=dict, init=False, repr=False)
 
     def in_crs(self, crs: str) -> tuple[Floats, Floats]:
-        """Coordinates in another CRS; worked out once, however many calls read these points."""
+        """Coordinates in another CRS; worked out once, however many calls read these points: who asks meanwhile waits for it."""
+        found = self._elsewhere.get(crs)
+        return self._located(crs) if found is None else found
+
+    @in_proj_thread
+    def _located(self, crs: str) -> tuple[Floats, Floats]:
         if crs not in self._elsewhere:
             self._elsewhere[crs] = transform_points(self.x, self.y, self.crs, crs)
         return self._elsewhere[crs]

@@ -13,7 +13,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import get_ready, reading, status_of
+from rasteret_sql.sql.reading import files_ahead, get_ready, reading, status_of
 from rasteret_sql.sql.sources import BandType, Records, double_types
 from rasteret_sql.sql.tables import Geometries, located_points
 from rasteret_sql.udfs.options import Options
@@ -111,7 +111,7 @@ def plan_sample(arguments: Arguments) -> str:
     get_ready(asked.records, asked.options)
     geometries = Geometries.of(arguments, "points")
     read = _sample_all(asked) if asked.options.match == "all" else _first_match(asked)
-    points = geometries.points(asked.options.on_error, asked.when)
+    points = geometries.points(asked.options.on_error, asked.when, files_ahead(asked.records))
     ctes = f"WITH {pairing.relation_cte(asked.records, asked.options.bands)} {points},{pairing.record_ctes(asked.records)},{read},\n{_unmet(asked)}"
     source = "__s"
     if asked.formulas.expressions:

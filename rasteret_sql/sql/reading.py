@@ -65,6 +65,11 @@ def get_ready(records: Records, options: Options) -> None:
         ahead.get_ready(records.collection.files, options.bands, overviews=not options.target.own, within=working)
 
 
+def files_ahead(records: Records) -> Sequence[str]:
+    """The files whose records are looked up ahead, as far as they are."""
+    return () if records.collection is None else records.collection.files[: ahead.MOST_FILES]
+
+
 def area_ctes(
     records: Records, geometries: Geometries, bands: Sequence[str], on_error: str, *, polygons: bool = False, number: str = STATEMENT
 ) -> str:

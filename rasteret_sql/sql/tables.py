@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,13 @@ class Geometries:
         crs = f"__rasteret_geometry_crs({kind}, {'NULL' if asked_crs is None else text(asked_crs)})"
         return cls(table_scan(arguments.required(name)), place, crs, x is not None)
 
-    def points(self, on_error: str, time: str | None = None) -> str:
+    def points(self, on_error: str, time: str | None = None, files: Sequence[str] = ()) -> str:
         """CTEs ``__rows`` (``src``, ``no``) and those of :func:`located_points`; ``time`` is an expression on ``src``."""
         more = "" if time is None else f", {time} AS time"
         placed = f"SELECT no, {self.place} AS place{more} FROM (SELECT src, src AS {ROW}, no FROM __rows)"
         given = f"(SELECT *, {self.crs} AS crs FROM ({placed}))"
-        return f"__rows AS MATERIALIZED (SELECT {_NUMBERED} FROM {self.rows} AS {ROW}),\n{located_points(given, on_error, timed=time is not None)}"
+        located = located_points(given, on_error, files, timed=time is not None)
+        return f"__rows AS MATERIALIZED (SELECT {_NUMBERED} FROM {self.rows} AS {ROW}),\n{located}"
 
     def areas(self, on_error: str, *, polygons: bool = False) -> str:
         """CTE body of ``src``, ``no``, ``crs`` and ``g``: ``STRUCT(wkb, xmin, ymin, xmax, ymax, error)``; ``polygons`` refuses what has no area.
@@ -70,14 +72,14 @@ class Geometries:
         return f"SELECT src, no, crs, unnest([{function}({shape}, crs, {text(on_error)})]) AS g FROM (SELECT *, {self.crs} AS crs FROM ({rows}))"
 
 
-def located_points(given: str, on_error: str, *, timed: bool = False) -> str:
-    """CTEs of points; ``given`` has ``no``, ``place``, ``crs``, and ``time`` where they are ``timed``.
+def located_points(given: str, on_error: str, files: Sequence[str] = (), *, timed: bool = False) -> str:
+    """CTEs of points; ``given`` has ``no``, ``place``, ``crs``, and ``time`` where they are ``timed``; ``files`` hold the records to come.
 
     ``__h``: one row with the reader's ticket for them all. ``__g``: one row each, ``no``, ``lon``, ``lat``, ``error`` and ``crs``. A function sees
     2,048 rows at a time, at a millisecond each time; so it is called once, with a list.
     """
     fields = listed(f"'{name}': {name}" for name in ("no", "place", *(["time"] if timed else [])))
-    held = f"__rasteret_hold(list({{{fields}}}), any_value(crs), {text(on_error)})"
+    held = f"__rasteret_hold(list({{{fields}}}), any_value(crs), {text(on_error)}, [{listed(map(text, files))}]::VARCHAR[])"
     return f"""__h AS MATERIALIZED (SELECT {held} AS h, any_value(crs) AS crs FROM {given}),
 __g AS (SELECT unnest(h.no) AS no, unnest(h.lon) AS lon, unnest(h.lat) AS lat, unnest(h.error) AS error, crs FROM __h)"""
 

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+import rasteret_sql.udfs.sample as udf
 
 from rasteret_sql.collection import ahead, rows
+from rasteret_sql.reader import visits
 from tests.collection.asking import one, refused
 from tests.collection.tiffs import records, value_by_rasterio, write
 
@@ -177,3 +180,34 @@ def test_a_child_does_not_wait_for_its_parents_thread(files):
         os._exit(0 if rows_of(files[0], wanted)[0][0] else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert look.run()
+
+
+def test_points_are_projected_before_their_records_are_known(con, files, tmp_path, monkeypatch):
+    """Into the CRSs of the files that were looked up ahead: once each, and not where there are too many points."""
+    begun: list[str] = []
+    projected: list[str] = []
+    begin, transform = udf.begin_in_proj_thread, visits.transform_points
+    monkeypatch.setattr(udf, "begin_in_proj_thread", lambda function, crs: begun.append(crs) or begin(function, crs))
+    monkeypatch.setattr(visits, "transform_points", lambda x, y, src, dst: projected.append(dst) or transform(x, y, src, dst))
+    monkeypatch.setattr(ahead, "_met", OrderedDict())
+    lon, lat, value = value_by_rasterio(tmp_path / "a.tif", 1, 20, 30)
+    statement = SAMPLE.format(lon, lat)
+    con.execute(f"EXPLAIN {statement}").fetchall()
+    await_threads()
+    assert sorted(ahead.crs_met([*ahead._met])) == ["EPSG:32633", "EPSG:32634"]
+    assert one(con, statement) == {"r": value, "status": "ok"}
+    assert sorted(begun) == ["EPSG:32633", "EPSG:32634"]
+    assert sorted(projected) == ["EPSG:32633", "EPSG:32634"]
+    monkeypatch.setattr(udf, "MOST_PROJECTED", 1)
+    assert one(con, statement) == {"r": value, "status": "ok"}
+    assert len(begun) == 2
+    assert projected[2:] == ["EPSG:32633"]
+    assert ahead.crs_met([str(tmp_path / "other.parquet")]) == []
+
+
+def test_the_last_few_files_are_remembered(monkeypatch):
+    monkeypatch.setattr(ahead, "_met", OrderedDict())
+    for number in range(100):
+        ahead._leave(f"{number}.parquet", [f"EPSG:{number}"])
+    assert len(ahead._met) < 100
+    assert ahead.crs_met(["99.parquet", "98.parquet", "0.parquet"]) == ["EPSG:99", "EPSG:98"]
