@@ -30,7 +30,7 @@ _PER_CALL = 1 << 14
 """… and of a call."""
 
 
-class Places:
+class SegmentPixels:
     """Pixels of segments, in any order; one may come twice. What summing up needs is worked out once for all segments."""
 
     __slots__ = ("_stretches", "cols", "rows")
@@ -109,7 +109,7 @@ class DecodedSegment:
                 self._undo()
         return self._pixels
 
-    def at(self, places: Places, sample: int | None = None) -> Pixels:
+    def at(self, places: SegmentPixels, sample: int | None = None) -> Pixels:
         """Values of some pixels, of one ``sample`` of several."""
         if self._differences:
             with self._lock:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasteret_sql.errors import RasteretError
-from rasteret_sql.raster.decoded import DecodedSegment, Places
+from rasteret_sql.raster.decoded import DecodedSegment, SegmentPixels
 from rasteret_sql.raster.header import Layout
 from rasteret_sql.reader.band import Band, fill_value
 from rasteret_sql.reader.cache import Pixels, SegmentKey
@@ -47,7 +47,7 @@ class _Segmented:
     order: Ints
     ids: Ints
     starts: Ints
-    places: list[Places]
+    places: list[SegmentPixels]
 
 
 def _segmented(rows: Ints, cols: Ints, tile_height: int, tile_width: int, tiles_across: int) -> _Segmented:
@@ -59,7 +59,7 @@ def _segmented(rows: Ints, cols: Ints, tile_height: int, tile_width: int, tiles_
     ids, rows_inside, cols_inside = ids[order], rows_inside[order], cols_inside[order]
     firsts = np.flatnonzero(np.diff(ids, prepend=-1))
     starts = np.append(firsts, len(order))
-    places = [Places(rows_inside[start:stop], cols_inside[start:stop]) for start, stop in pairwise(starts.tolist())]
+    places = [SegmentPixels(rows_inside[start:stop], cols_inside[start:stop]) for start, stop in pairwise(starts.tolist())]
     return _Segmented(order, ids[firsts], starts, places)
 
 
@@ -108,7 +108,7 @@ class _Scatter:
 
     target: Pixels
     positions: Ints
-    places: Places
+    places: SegmentPixels
     sample: int | None
 
     def __call__(self, segment: DecodedSegment) -> None:

@@ -73,12 +73,11 @@ class Store:
         metrics: Metrics | None = None,
     ) -> bytes:
         """Exactly ``length`` (``> 0``) bytes from ``start``. With ``expect``, of the file that was indexed or not at all."""
-        asked = Asked(href, _span(href, start, length), head=False, expect=expect)
-        return bytes((await self._read(resolve_href(href), asked, deadline, metrics or self._metrics)).data)
+        return bytes(await self.read_into(None, href, start, length, expect=expect, deadline=deadline, metrics=metrics))
 
     async def read_into(
         self,
-        memory: Memory,
+        memory: Memory | None,
         href: str,
         start: int,
         length: int,
@@ -87,7 +86,7 @@ class Store:
         deadline: float | None = None,
         metrics: Metrics | None = None,
     ) -> bytes | memoryview:
-        """The same; what comes from a server, and is large, in what ``memory(length)`` makes."""
+        """The same; what comes from a server, and is large, in what ``memory(length)`` makes, where that is given."""
         asked = Asked(href, _span(href, start, length), head=False, expect=expect)
         return (await self._read(resolve_href(href), asked, deadline, metrics or self._metrics, memory)).data
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rasteret_sql.raster.decoded import DecodedSegment, Places
+from rasteret_sql.raster.decoded import DecodedSegment, SegmentPixels
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"]
 
@@ -53,7 +53,7 @@ def test_parts_equal_the_whole_in_any_order(data: st.DataObject, dtype: str, row
     for kind in data.draw(st.lists(st.sampled_from(["at", "window", "whole"]), min_size=1, max_size=4)):
         if kind == "at":
             place = data.draw(places_of(rows, width))
-            same(segment.at(Places(*place)), pixels[place])
+            same(segment.at(SegmentPixels(*place)), pixels[place])
         elif kind == "window":
             window = data.draw(windows(rows, width))
             expected = pixels[window]
@@ -68,7 +68,7 @@ def test_parts_equal_the_whole_in_any_order(data: st.DataObject, dtype: str, row
 
 def test_places_serve_several_segments() -> None:
     flat = np.random.default_rng(1).integers(0, 256 * 256, 300)
-    places = Places(*np.divmod(flat, 256))
+    places = SegmentPixels(*np.divmod(flat, 256))
     for seed in range(3):
         pixels = random_pixels("uint16", 256, 256, seed)
         segment = DecodedSegment(differenced(pixels), differences=True)
@@ -93,7 +93,7 @@ def test_samples_of_a_pixel() -> None:
     pixels = np.random.default_rng(3).integers(0, 255, (8, 9, 3), dtype=np.uint8)
     segment = DecodedSegment(pixels.copy())
     rows, cols = np.array([0, 2, 2]), np.array([8, 1, 1])
-    same(segment.at(Places(rows, cols), 1), pixels[rows, cols, 1])
+    same(segment.at(SegmentPixels(rows, cols), 1), pixels[rows, cols, 1])
     out = np.empty((3, 4), np.uint8)
     segment.copy_window(slice(2, 5), slice(1, 5), 2, out)
     same(out, np.ascontiguousarray(pixels[2:5, 1:5, 2]))
@@ -115,7 +115,7 @@ def test_threads_share_a_segment() -> None:
         if kind % 3 == 0:
             right = (segment.whole() == pixels).all()
         elif kind % 3 == 1:
-            right = (segment.at(Places(*np.divmod(flat, 256))) == pixels.reshape(-1)[flat]).all()
+            right = (segment.at(SegmentPixels(*np.divmod(flat, 256))) == pixels.reshape(-1)[flat]).all()
         else:
             out = np.empty((50, 60), np.uint16)
             segment.copy_window(slice(20, 70), slice(130, 190), None, out)
