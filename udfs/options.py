@@ -13,7 +13,7 @@ import pyarrow as pa
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.raster.targets import Target
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.ledger import ledger_of
+from rasteret_sql.reader.statements import Statement, statement_of_origin
 from rasteret_sql.settings import Settings
 
 
@@ -50,9 +50,16 @@ class Options:
     def raise_errors(self) -> bool:
         return self.on_error == "raise"
 
-    def query(self, statement: int | None = None) -> Query:
-        """A read of theirs; ``statement`` is DuckDB's number of the execution that it is part of."""
-        return Query(self.function, self.settings, self.raise_errors, ledger_of(self.settings.origin, statement))
+    def statement(self, number: int | None = None) -> Statement:
+        """The statement of this connection to which DuckDB gave the number."""
+        return statement_of_origin(self.settings.origin, number)
+
+    def query(self, number: int | None = None) -> Query:
+        """A read of theirs, part of the statement with that number."""
+        return self.query_of(self.statement(number))
+
+    def query_of(self, statement: Statement) -> Query:
+        return Query(self.function, self.settings, self.raise_errors, statement)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)

@@ -223,7 +223,7 @@ def _read(visits: Sequence[_Visit], query: Query) -> list[list[Gathered | None]]
 
 def _requests(visit: _Visit) -> list[ViewRequest]:
     windows = [Window(*window) for window in visit.windows.tolist()]
-    return [ViewRequest(visit.view, window, np.ones((window.height, window.width), bool)) for window in windows]
+    return [ViewRequest(visit.view, window) for window in windows]
 
 
 def _picked(visit: _Visit, blocks: Sequence[Block]) -> list[Gathered | None]:

@@ -11,8 +11,8 @@ from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.reader.cost import Cost, Stored, cost_of, fresh_of, stored_under
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.ledger import ledger_of
 from rasteret_sql.reader.levels import source_windows, view_of
+from rasteret_sql.reader.statements import statement_of_origin
 
 RESULT = "STRUCT(band VARCHAR, tiles BIGINT, requests BIGINT, bytes BIGINT, bytes_cached BIGINT)[]"
 _TYPE = pa.struct([("band", pa.string())] + [(name, pa.int64()) for name in ("tiles", "requests", "bytes", "bytes_cached")])
@@ -27,7 +27,7 @@ def plan(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array, cr
         return pa.array([], pa.list_(_TYPE))
     geometries = Geometries(*list_parts(nos), list_parts(wkbs)[1], one_chunk(crs)[0].as_py())
     number = statement_of(call)
-    query = Query(chosen.function, chosen.settings, chosen.raise_errors, ledger_of(("plan", number), number))
+    query = Query(chosen.function, chosen.settings, chosen.raise_errors, statement_of_origin(("plan", number), number))
     counts: list[int] = []
     names: list[str] = []
     parts: list[Stored] = []

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,16 @@ from rasteret_sql.raster.grid import Grid, Window, window_transform
 from rasteret_sql.raster.targets import check_sizes
 from rasteret_sql.reader.areas import Windows, tile_order
 from rasteret_sql.reader.band import Band, physical
-from rasteret_sql.reader.blocks import Block
+from rasteret_sql.reader.blocks import Block, Bools
 from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.levels import View, source_windows, view_of
+from rasteret_sql.reader.readahead import BATCH, Announced, ends
+from rasteret_sql.reader.statements import Statement
 from rasteret_sql.reader.warp import ViewRequest, read_views, view_nbytes
 
-BATCH = 2048
-"""DuckDB's vector size: the most rows a function is called with."""
+AHEAD = "rasteret_read"
+"""The function whose next batch is read while DuckDB works on the last."""
 TICKET = (
     "STRUCT(no INTEGER, seq BIGINT, record BIGINT, win_row INTEGER, win_col INTEGER, win_height INTEGER, win_width INTEGER, "
     "nbytes BIGINT, statement UBIGINT)"
@@ -90,7 +93,7 @@ def announce(options: pa.Array, payload: pa.Array, nos: pa.Array, wkbs: pa.Array
             check_sizes(met.windows)
         return met, view_nbytes(met.view, met.windows)
 
-    return announced(options, payload, nos, wkbs, crs, statement, whole)
+    return announced(options, payload, nos, wkbs, crs, statement, whole, ahead=True)
 
 
 def announced(
@@ -101,8 +104,12 @@ def announced(
     crs: pa.Array,
     statement: pa.Array,
     cut: Callable[[Met, Geometries, Options], tuple[Met, npt.NDArray[np.int64]]],
+    *,
+    ahead: bool = False,
 ) -> pa.Array:
-    """Tickets per record; ``cut`` may divide what is met into smaller windows, and says how many bytes each window's result takes."""
+    """Tickets per record; ``cut`` may divide what is met into smaller windows, and says how many bytes each window's result takes. Blocks of whole
+    windows may be read ``ahead``.
+    """
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], pa.list_(_TICKET_TYPE))
@@ -128,10 +135,30 @@ def announced(
     weight = sum(float(row["nbytes"].sum()) for row in rows)
     foresee(query.work.key, query.function, sum(counts), weight, wanted=query.settings.progress)
     columns = {name: np.concatenate([row[name] for row in rows]) for name in _WINDOW_FIELDS}
-    columns["seq"] = _SEQUENCE.take(sum(counts)) + np.arange(sum(counts))
+    first = _SEQUENCE.take(sum(counts))
+    columns["seq"] = first + np.arange(sum(counts))
+    if ahead:
+        _announce_ahead(first, columns, chosen, query.statement)
     columns["statement"] = np.full(sum(counts), number or 0, dtype=np.uint64)
     arrays = [pa.array(columns[name], _TICKET_TYPE.field(name).type) for name in _TICKET_FIELDS]
     return lists(counts, pa.StructArray.from_arrays(arrays, list(_TICKET_FIELDS)))
+
+
+def _announce_ahead(first: int, columns: Mapping[str, npt.NDArray[Any]], options: Options, statement: Statement) -> None:
+    """Blocks may be read ahead, in whole windows: what their geometries select is worked out when they are asked for."""
+
+    def read(query: Query, start: int, stop: int) -> list[Block]:
+        check_budget(query)
+        tickets = {name: column[start:stop] for name, column in columns.items()}
+        query.work.take(stop - start, float(tickets["nbytes"].sum()))
+        return read_views(view_requests(tickets), query)
+
+    statement.ahead.announce(Announced(first, columns["nbytes"], batch_bytes(options), partial(options.query_of, statement), read))
+
+
+def batch_bytes(options: Options) -> int:
+    """What the results of one batch may hold: half of the setting where the next batch is read meanwhile."""
+    return options.settings.memory_bytes // (2 if options.function == AHEAD else 1)
 
 
 _WINDOW_FIELDS = ("no", "record", "win_row", "win_col", "win_height", "win_width", "nbytes")
@@ -157,16 +184,11 @@ def pace(options: pa.Array, nbytes: pa.Array) -> pa.Array:
     chosen = options_of(options)
     if chosen is None:
         return pa.array([], pa.list_(pa.uint8()))
-    sizes = np.nan_to_num(numbers(nbytes).astype(float))
+    sizes: npt.NDArray[np.int64] = np.nan_to_num(numbers(nbytes).astype(float)).astype(np.int64)
     lengths = np.ones(len(sizes), dtype=np.int64)
-    held = start = 0
-    for row, size in enumerate(sizes):
-        if row > start and held + size > chosen.settings.memory_bytes:
-            lengths[row - 1] += BATCH - (row - start)
-            held, start = 0, row
-        held += int(size)
-    if start:
-        lengths[-1] += BATCH - (len(sizes) - start)
+    stops = ends(sizes, batch_bytes(chosen))
+    if len(stops) > 1:
+        lengths[stops - 1] += BATCH - np.diff(stops, prepend=0)
     dead = np.ones(lengths.sum(), dtype=bool)
     dead[np.cumsum(lengths) - lengths] = False
     return lists(lengths, pa.array(np.ones(len(dead), np.uint8), mask=dead))
@@ -212,36 +234,50 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
     batch = batch_of(options, live, ticket, wkb, crs)
     if batch is None:
         return pa.array([[]] * len(live), pa.list_(_block_type()))
-    chosen = batch.options
-    requests = block_requests(batch.columns, batch.geometries, chosen.pixels)
-    with batch.query() as query:
-        blocks = read_views(requests, query)
-    table: list[tuple[ViewRequest, Block] | None] = [None] * int(batch.alive.sum())
-    for position, request, block in zip(batch.used.tolist(), requests, blocks, strict=True):
-        table[position] = (request, block)
+    chosen, tickets = batch.options, batch.columns
+    requests = view_requests(tickets)
+    query = batch.query()
+
+    def read(positions: npt.NDArray[np.int64]) -> list[Block]:
+        query.work.take(len(positions), float(tickets["nbytes"][positions].sum()))
+        return read_views([requests[position] for position in positions.tolist()], query)
+
+    masks, blocks = list[Bools](), list[Block]()
+    if requests:
+        with query.statement.ahead.ask(tickets["seq"], query, read) as asking:
+            masks = block_masks(requests, tickets["no"], batch.geometries, chosen.pixels)
+            blocks = asking.results()
+    table: list[tuple[ViewRequest, Bools, Block] | None] = [None] * int(batch.alive.sum())
+    for position, request, mask, block in zip(batch.used.tolist(), requests, masks, blocks, strict=True):
+        block.select(mask)
+        table[position] = (request, mask, block)
     return lists(batch.alive.astype(np.int64), _blocks(table, one_chunk(types)[0].as_py(), chosen.bands, scaled=chosen.scaled))
 
 
-def windows_of_tickets(columns: dict[str, npt.NDArray[Any]]) -> Windows:
+def windows_of_tickets(columns: Mapping[str, npt.NDArray[Any]]) -> Windows:
     return np.stack([columns[name] for name in ("win_row", "win_col", "win_height", "win_width")], axis=1).astype(np.int64)
 
 
-def block_requests(columns: dict[str, npt.NDArray[Any]], geometries: Geometries, pixels: str) -> list[ViewRequest]:
-    """Requests of a batch; the masks of all geometries on one grid are drawn together."""
-    windows = windows_of_tickets(columns)
+def view_requests(tickets: Mapping[str, npt.NDArray[Any]]) -> list[ViewRequest]:
+    """Requests of tickets."""
+    records, windows = tickets["record"], windows_of_tickets(tickets)
+    views = {record: BOOK.view(record) for record in np.unique(records).tolist()}
+    return [ViewRequest(views[record], Window(*window)) for record, window in zip(records.tolist(), windows.tolist(), strict=True)]
+
+
+def block_masks(requests: Sequence[ViewRequest], nos: npt.NDArray[Any], geometries: Geometries, pixels: str) -> list[Bools]:
+    """Which pixels of its window each geometry selects; the masks of all geometries on one grid are drawn together."""
     by_grid: dict[tuple[Grid, str], list[int]] = {}
-    views = [BOOK.view(record) for record in columns["record"].tolist()]
-    for position, view in enumerate(views):
-        by_grid.setdefault((view.grid, view.crs), []).append(position)
-    requests: list[ViewRequest | None] = [None] * len(views)
+    for position, request in enumerate(requests):
+        by_grid.setdefault((request.grid, request.view.crs), []).append(position)
+    masks: list[Bools | None] = [None] * len(requests)
     for (grid, crs), members in by_grid.items():
-        nos = columns["no"][members]
-        shapes = geometries.shapes(nos) if pixels == "window" else geometries.shapes_of(nos, crs, grid)  # then all that counts is that there is one
-        masks = _shared_masks(shapes, nos, grid, windows[members], pixels)
-        for position, mask in zip(members, masks, strict=True):
-            row, col, height, width = windows[position].tolist()
-            requests[position] = ViewRequest(views[position], Window(row, col, height, width), mask)
-    return [request for request in requests if request is not None]
+        mine = nos[members]
+        shapes = geometries.shapes(mine) if pixels == "window" else geometries.shapes_of(mine, crs, grid)  # then all that counts is that there is one
+        windows = np.array([(w.row, w.col, w.height, w.width) for w in (requests[member].window for member in members)], dtype=np.int64)
+        for position, mask in zip(members, _shared_masks(shapes, mine, grid, windows, pixels), strict=True):
+            masks[position] = mask
+    return [mask for mask in masks if mask is not None]
 
 
 def _shared_masks(shapes: Objects, nos: npt.NDArray[Any], grid: Grid, windows: Windows, pixels: str) -> list[npt.NDArray[np.bool_]]:
@@ -251,7 +287,7 @@ def _shared_masks(shapes: Objects, nos: npt.NDArray[Any], grid: Grid, windows: W
     return [drawn[i] for i in back.tolist()]
 
 
-def _blocks(table: Sequence[tuple[ViewRequest, Block] | None], types: Sequence[str], names: Sequence[str], *, scaled: bool) -> pa.StructArray:
+def _blocks(table: Sequence[tuple[ViewRequest, Bools, Block] | None], types: Sequence[str], names: Sequence[str], *, scaled: bool) -> pa.StructArray:
     """The batch as structs; rows without a block are all NULL."""
     cells: list[list[Column]] = []
     fixed: dict[str, list[Any]] = {name: [] for name in ("crs", "transform", "height", "width", "status", "error")}
@@ -261,18 +297,16 @@ def _blocks(table: Sequence[tuple[ViewRequest, Block] | None], types: Sequence[s
             for column in fixed.values():
                 column.append(None)
             continue
-        request, block = entry
+        request, mask, block = entry
         cells.append(
             [
-                (np.zeros(request.mask.size), np.zeros(request.mask.size, bool))
-                if values is None or band is None
-                else (physical(values, band, scaled=scaled), valid)
+                (np.zeros(mask.size), np.zeros(mask.size, bool)) if values is None or band is None else (physical(values, band, scaled=scaled), valid)
                 for values, valid, band in zip(block.values, block.valid, request.bands, strict=True)
             ]
         )
         lacking = [name for name, band in zip(names, request.bands, strict=True) if band is None]
         messages = block.errors + ([f"the record has no asset for {', '.join(lacking)}"] if lacking else [])
-        if not np.count_nonzero(request.mask):
+        if not np.count_nonzero(mask):
             messages.append(NO_CENTRE)
         fixed["crs"].append(request.view.crs)
         fixed["transform"].append(window_transform(request.grid, request.window))
@@ -314,11 +348,13 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
     announce_read(stored, query)
     check_budget(query)
     columns = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
-    requests = block_requests(columns, geometries, chosen.pixels)
+    requests = view_requests(columns)
+    masks = block_masks(requests, columns["no"], geometries, chosen.pixels)
     with query:
         blocks = read_views(requests, query)
     cells: list[Column] = [None] * len(wkbs)
-    for row, request, block in zip(columns["no"].tolist(), requests, blocks, strict=True):
+    for row, request, mask, block in zip(columns["no"].tolist(), requests, masks, blocks, strict=True):
+        block.select(mask)
         band, found = request.bands[0], block.values[0]
         if band is not None and found is not None:
             cells[row] = (physical(found, band, scaled=chosen.scaled), block.valid[0])

@@ -77,17 +77,19 @@ def read_blocks(requests: Sequence[BlockRequest], query: Query) -> list[Block]:
         for index, (band, values) in enumerate(zip(request.bands, block.values, strict=True)):
             if band is not None and values is not None and index not in block.failed:
                 valid = valid_pixels(band, values, None if band.mask is None else held[band_key(band.mask)][1])
-                np.logical_and(_wanted(band, request), True if valid is None else valid, out=block.valid[index])
+                block.valid[index][:] = True if valid is None else valid
+                if band.grid != request.grid:
+                    block.valid[index] &= _inside(band, request)
+        if request.mask is not None:
+            block.select(request.mask)
     return blocks
 
 
-def _wanted(band: Band, request: BlockRequest) -> Bools:
-    """The pixels that the geometry selects, of a band of another resolution those inside of its image."""
-    if band.grid == request.grid:
-        return request.mask
+def _inside(band: Band, request: BlockRequest) -> Bools:
+    """The pixels that lie inside of the image of a band of another resolution."""
     rows, cols = nearest_pixels(request.grid, request.window, band.grid)
-    wanted: Bools = request.mask & (rows >= 0)[:, None] & (cols >= 0)[None, :]
-    return wanted
+    inside: Bools = (rows >= 0)[:, None] & (cols >= 0)[None, :]
+    return inside
 
 
 def _masks(bands: Sequence[Band | None]) -> dict[Hashable, Band]:

@@ -29,8 +29,8 @@ class BlockRequest:
     bands: tuple[Band | None, ...]
     grid: Grid
     window: Window
-    mask: Bools
-    """(height, width): pixels that the geometry selects."""
+    mask: Bools | None = None
+    """(height, width): pixels that the geometry selects; None: all."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +50,11 @@ class Block:
                 self.failed.setdefault(index, str(error))
         if str(error) not in self.errors:
             self.errors.append(str(error))
+
+    def select(self, mask: Bools) -> None:
+        """Of (height, width) pixels, those that a geometry selects: no other is valid."""
+        for valid in self.valid:
+            np.logical_and(valid, mask, out=valid)
 
     @property
     def nodata(self) -> bool:

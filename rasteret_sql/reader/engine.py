@@ -14,8 +14,10 @@ from typing import Self
 from rasteret_sql.progress import Work
 from rasteret_sql.reader import interrupts
 from rasteret_sql.reader.cache import SegmentCache
+from rasteret_sql.reader.flow import Flow
 from rasteret_sql.reader.ledger import Ledger
 from rasteret_sql.reader.memory import BlockPool, Trimmer
+from rasteret_sql.reader.statements import Statement
 from rasteret_sql.settings import Settings
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.store import Store
@@ -83,8 +85,11 @@ class Query:
     function: str
     settings: Settings = field(default_factory=Settings)
     raise_errors: bool = True
-    ledger: Ledger = field(default_factory=Ledger)
-    """What the statement that it is part of is going to fetch."""
+    statement: Statement = field(default_factory=Statement)
+    """The one that it is part of."""
+    flow: Flow = field(init=False)
+    number: int = field(init=False)
+    """Of the reads of the statement."""
     work: Work = field(init=False)
     """What the line of progress on a terminal is told."""
     engine: Engine = field(init=False)
@@ -97,18 +102,30 @@ class Query:
 
     def __post_init__(self) -> None:
         self.engine = engine(self.settings)
+        self.flow = self.statement.flow(self.settings, self.engine.decode_threads + 1)
+        self.number = self.flow.next_read()
         self.cancelled = interrupts.watch(self.settings.origin)
         self.metrics = Metrics(parent=self.engine.metrics)
         self.store = Store(self.settings, self.metrics)
-        statement = (self.settings.origin, self.function) if self.settings.origin else object()  # without a connection it stands alone
-        self.work = Work(statement, self.function, self.metrics.progress, self.settings.progress)
+        key = (self.settings.origin, self.function) if self.settings.origin else object()  # without a connection it stands alone
+        self.work = Work(key, self.function, self.metrics.progress, self.settings.progress)
+        self._start()
+
+    def _start(self) -> None:
         self.started = time.time()
         self.deadline = time.monotonic() + self.settings.timeout_s
 
+    @property
+    def ledger(self) -> Ledger:
+        """What the statement is going to fetch."""
+        return self.statement.ledger
+
     def __enter__(self) -> Self:
+        self._start()
         self.work.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.work.__exit__(kind, error, trace)
+        self.flow.has_asked(self.number)
         self.engine.reports.append(ReadReport(self.function, self.started, time.time() - self.started, self.metrics))

@@ -1,17 +1,12 @@
-"""What statements are going to fetch: each segment counts once in a statement, however many calls of whichever functions want it.
+"""What a statement is going to fetch: each segment counts once in it, however many calls of whichever functions want it.
 
 DuckDB calls a function with 2,048 rows at most, in several threads, so that no call sees its whole statement. What a call finds out it writes into
-the ledger of the statement, and what is refused is the sum. A statement is known by its connection (the *origin*, as in
-:mod:`rasteret_sql.reader.interrupts`) and by the number that DuckDB gives each execution: a prepared statement, a view or a relation has a new one
-whenever it runs. A connection runs one statement at a time; so its ledger is forgotten when the next one begins.
+the ledger of the statement (:mod:`rasteret_sql.reader.statements`), and what is refused is the sum.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import OrderedDict
-from collections.abc import Hashable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +17,6 @@ MOST_KEYS = 8_000_000
 """Segments that a ledger remembers at most, and all together when a statement begins, 8 bytes each. One that is not remembered counts again where it
 is wanted again.
 """
-MOST_LEDGERS = 256
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Of the finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014)."""
 
@@ -75,49 +69,3 @@ class Ledger:
             keys = np.sort(np.concatenate([self._runs.pop(), keys]), kind="stable")
         if len(keys):
             self._runs.append(keys)
-
-
-class LedgerBook:
-    """The ledgers of running statements: the last one of each origin."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ledgers: OrderedDict[Hashable, tuple[Hashable, Ledger]] = OrderedDict()
-
-    def of(self, origin: Hashable, statement: Hashable) -> Ledger:
-        """The ledger of a statement; another one of the same origin is forgotten. Calls that run keep theirs."""
-        with self._lock:
-            known = self._ledgers.get(origin)
-            if known is None or known[0] != statement:
-                known = self._ledgers[origin] = (statement, Ledger())
-                self._forget(origin)
-            self._ledgers.move_to_end(origin)
-            return known[1]
-
-    def __len__(self) -> int:
-        return len(self._ledgers)
-
-    def _forget(self, newest: Hashable) -> None:
-        """The oldest, where there are too many or they hold too much."""
-        self._ledgers.move_to_end(newest)
-        held = sum(ledger.held for _, ledger in self._ledgers.values())
-        while len(self._ledgers) > 1 and (len(self._ledgers) > MOST_LEDGERS or held > MOST_KEYS):
-            _, (_, ledger) = self._ledgers.popitem(last=False)
-            held -= ledger.held
-
-
-_book = LedgerBook()
-
-
-def ledger_of(origin: Hashable, statement: Hashable) -> Ledger:
-    """The ledger of a statement of a connection; a new one where either is not known."""
-    return _book.of(origin, statement) if origin and statement is not None else Ledger()
-
-
-def _after_fork_in_child() -> None:
-    global _book  # noqa: PLW0603 - the child's statements are its own, and a lock held by another thread of the parent would stay held
-    _book = LedgerBook()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -93,7 +93,7 @@ class BlockChunk:
 
     def requests(self) -> list[ViewRequest]:
         windows = [Window(*window) for window in self.windows.tolist()]
-        return [ViewRequest(self.view, window, np.ones((window.height, window.width), bool)) for window in windows]
+        return [ViewRequest(self.view, window) for window in windows]
 
     def take(self, blocks: Sequence[Block]) -> bool:
         """Reduce what was read. False where windows of several zones failed: it is then divided, to be read again, and tell which zones did."""

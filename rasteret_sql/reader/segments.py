@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from heapq import heappop, heappush
 
 import numpy as np
 
@@ -108,11 +106,10 @@ class _Run:
         self.jobs = jobs
         self.query = query
         self.failures: dict[int, errors.RasteretError] = {}
-        self._room = query.settings.memory_bytes
+        self._flow = query.flow
         self._holding = 0
-        self._freed = asyncio.Event()
+        """Bytes of the statement's room."""
         self._ended = False
-        self._turns = _Turns(query.engine.decode_threads + 1)
 
     async def all(self, loads: Sequence[int], waits: Sequence[tuple[int, Future[DecodedSegment]]]) -> None:
         groups = request_groups([self.jobs[p] for p in loads])
@@ -127,23 +124,41 @@ class _Run:
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
         finally:
+            self._let_go(self._holding)  # of tasks that were cancelled before they began
             self._ended = True
 
     async def _worker(self, queue: deque[list[int]], tasks: asyncio.TaskGroup) -> None:
         while queue:
             group = queue.popleft()
+            if not queue:
+                self._flow.has_asked(self.query.number)
             cost = sum(self.jobs[p].length for p in group)
-            await self._acquire(cost)
             try:
-                spans = await self._fetch(group)
+                spans = await self._fetch(group, cost)
             except errors.RasteretError as error:
-                self._release(cost)
                 self._fail(group, error)
                 continue
             tasks.create_task(self._decode(group, spans, cost))
             del spans  # they are the decoder's now: kept here, they would outlive their share of the budget
 
-    async def _fetch(self, group: list[int]) -> list[memoryview]:
+    async def _fetch(self, group: list[int], cost: int) -> list[memoryview]:
+        """What is stored of a group, in its turn; where it could be read, ``cost`` bytes are held now."""
+        order = (self.query.number, group[0])
+        async with self._flow.requests.take(order):
+            await self._flow.room.take(cost, order)
+            self._holding += cost
+            try:
+                return await self._request(group)
+            except BaseException:
+                self._let_go(cost)
+                raise
+
+    def _let_go(self, cost: int) -> None:
+        if not self._ended:
+            self._holding -= cost
+            self._flow.room.free(cost)
+
+    async def _request(self, group: list[int]) -> list[memoryview]:
         first = self.jobs[group[0]]
         start = min(self.jobs[p].key.offset for p in group)
         stop = max(self.jobs[p].key.offset + self.jobs[p].length for p in group)
@@ -162,10 +177,10 @@ class _Run:
     async def _decode(self, group: list[int], spans: list[memoryview], cost: int) -> None:
         event_loop = asyncio.get_running_loop()
         try:
-            async with self._turns.take(group[0]):
+            async with self._flow.decoders.take((self.query.number, group[0])):
                 failed = await event_loop.run_in_executor(self.query.engine.decoders, self._decode_group, group, spans)
         finally:
-            self._release(cost)
+            self._let_go(cost)
         for position, error in failed:
             self._fail([position], error)
 
@@ -217,11 +232,9 @@ class _Run:
             self.query.metrics.count(cache_hits=1)
             job.use(segment)
             return
-        await self._acquire(job.length)
         try:
-            spans = await self._fetch([position])
+            spans = await self._fetch([position], job.length)
         except errors.RasteretError as error:
-            self._release(job.length)
             self._fail([position], error)
             return
         await self._decode([position], spans, job.length)
@@ -234,57 +247,11 @@ class _Run:
             self.failures[position] = error
             self.query.engine.cache.settle(self.jobs[position].key, error)
 
-    async def _acquire(self, cost: int) -> None:
-        while self._holding and self._holding + cost > self._room:
-            self._freed.clear()
-            await self._freed.wait()
-        self._holding += cost
-
-    def _release(self, cost: int) -> None:
-        self._holding -= cost
-        self._freed.set()
-
 
 def _heard(future: asyncio.Future[DecodedSegment]) -> asyncio.Future[DecodedSegment]:
     """Its error counts as told, also where nobody waits any more: asyncio would write it to stderr."""
     future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
     return future
-
-
-class _Turns:
-    """Lets so many requests be decoded at once (one more than there are threads), the first in the plan's order first: what belongs together is
-    then complete soon, and little waits half done.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-
-    @asynccontextmanager
-    async def take(self, order: int) -> AsyncIterator[None]:
-        if self._free:
-            self._free -= 1
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            heappush(self._waiting, (order, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._pass_on()
-                raise
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        while self._waiting:
-            _, turn = heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -15,7 +15,7 @@ from rasteret_sql.reader.areas import Windows, block_nbytes, read_blocks
 from rasteret_sql.reader.band import Band, fill_value, finite_cast, integer_nodata
 from rasteret_sql.reader.blocks import Block, BlockRequest
 from rasteret_sql.reader.engine import Query
-from rasteret_sql.reader.gather import Bools, Ints
+from rasteret_sql.reader.gather import Ints
 from rasteret_sql.reader.levels import View, source_windows
 
 _NUMBER_NBYTES = 4
@@ -30,8 +30,6 @@ class ViewRequest:
 
     view: View
     window: Window
-    mask: Bools
-    """(height, width): pixels that the geometry selects."""
 
     @property
     def bands(self) -> tuple[Band | None, ...]:
@@ -54,6 +52,11 @@ class _Warp:
     source: BlockRequest
     found: Block = field(init=False)
 
+    @property
+    def pixels(self) -> int:
+        """Of the larger one of its two arrays."""
+        return max(window.height * window.width for window in (self.source.window, self.request.window))
+
     def run(self, *, raise_errors: bool) -> None:
         """Resample what was read; what could not be read stays invalid. Runs in a decoder thread."""
         values, valid = self.found.values[0], self.found.valid[0]
@@ -73,7 +76,7 @@ class _Warp:
 
 
 def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
-    """All blocks; every segment is fetched and decoded once."""
+    """All blocks, of whole windows; every segment is fetched and decoded once."""
     copies = [_copied(request) for request in requests]
     warps = _warps(requests)
     read = read_blocks([*copies, *(warp.source for warp in warps)], query)
@@ -89,7 +92,7 @@ def read_views(requests: Sequence[ViewRequest], query: Query) -> list[Block]:
         if warp.found.errors or values is None:
             block.valid[warp.index][:] = False
             continue
-        block.values[warp.index], block.valid[warp.index] = values, valid & warp.request.mask
+        block.values[warp.index], block.valid[warp.index] = values, valid
     for request, block in zip(requests, blocks, strict=True):
         _fill(request, block)
     return blocks
@@ -114,7 +117,7 @@ def _areas(windows: Windows) -> Ints:
 def _copied(request: ViewRequest) -> BlockRequest:
     """The bands that are copied; None in the place of others."""
     bands = tuple(None if band is None or not request.view.copies(band) else band for band in request.bands)
-    return BlockRequest(bands, request.grid, request.window, request.mask)
+    return BlockRequest(bands, request.grid, request.window)
 
 
 def _warps(requests: Sequence[ViewRequest]) -> list[_Warp]:
@@ -132,15 +135,15 @@ def _warps(requests: Sequence[ViewRequest]) -> list[_Warp]:
                 continue
             for number, (row, col, height, width) in zip(numbers, source_windows(view, band, table).tolist(), strict=True):
                 if height and width:
-                    source = BlockRequest((band,), band.grid, Window(row, col, height, width), np.ones((height, width), bool))
+                    source = BlockRequest((band,), band.grid, Window(row, col, height, width))
                     found.append(_Warp(requests[number], number, index, band, source))
     return found
 
 
 def _shares(warps: Sequence[_Warp]) -> list[list[_Warp]]:
     """What a thread does at once: a large array, or all small ones. Threads that call GDAL for a millisecond wait for each other most of it."""
-    small = [warp for warp in warps if max(warp.source.mask.size, warp.request.mask.size) < LARGE_PIXELS]
-    large = [[warp] for warp in warps if max(warp.source.mask.size, warp.request.mask.size) >= LARGE_PIXELS]
+    small = [warp for warp in warps if warp.pixels < LARGE_PIXELS]
+    large = [[warp] for warp in warps if warp.pixels >= LARGE_PIXELS]
     return [small, *large] if small else large
 
 
@@ -153,7 +156,8 @@ def _fill(request: ViewRequest, block: Block) -> None:
     """Bands that are neither copied nor under the window, or could not be read: nothing valid."""
     for index, band in enumerate(request.bands):
         if band is not None and block.values[index] is None:
-            block.values[index] = np.full(request.mask.shape, fill_value(band.dtype, band.nodata), dtype=band.dtype)
+            shape = request.window.height, request.window.width
+            block.values[index] = np.full(shape, fill_value(band.dtype, band.nodata), dtype=band.dtype)
 
 
 def _telling_nodata(band: Band) -> float | None:

@@ -125,7 +125,7 @@ thread.join()
 
 def test_ctrl_c_leaves_the_terminal_clean(slow):
     """Nothing of the line is left in or under what Python says then."""
-    terminal = Terminal(slow.script(READ), RASTERET_WORKSPACE=slow.workspace, RASTERET_MAX_CONCURRENCY=1)
+    terminal = Terminal(slow.script(READ), rows=48, RASTERET_WORKSPACE=slow.workspace, RASTERET_MAX_CONCURRENCY=1)
     assert terminal.watch(lambda screen: "requests" in screen[0])
     terminal.type(b"\x03")
     seen = terminal.finish()

@@ -1,4 +1,4 @@
-"""What statements are going to fetch: each segment once, in any order, from any thread; ledgers go with the next statement."""
+"""What a statement is going to fetch: each segment once, in any order, from any thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rasteret_sql.reader import ledger as module
-from rasteret_sql.reader.ledger import Ledger, LedgerBook, ledger_of, segment_keys
+from rasteret_sql.reader.ledger import Ledger, segment_keys
 
 
 def test_a_segment_is_claimed_once() -> None:
@@ -41,32 +41,6 @@ def test_threads_share_what_they_claim() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(work, range(4))) == len(offsets)
     assert ledger.nbytes == 200
-
-
-def test_the_next_statement_of_a_connection_begins_anew() -> None:
-    book = LedgerBook()
-    first = book.of("con", 1)
-    first.add(5)
-    assert book.of("con", 1) is first
-    assert book.of("other", 1) is not first
-    assert book.of("con", 2).nbytes == 0
-    assert book.of("con", 1) is not first
-    assert len(book) == 2
-    for nameless in (("", 1), ("con", None)):
-        assert ledger_of(*nameless) is not ledger_of(*nameless)
-
-
-def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_LEDGERS", 3)
-    monkeypatch.setattr(module, "MOST_KEYS", 100)
-    book = LedgerBook()
-    ledgers = [book.of(f"con {i}", 1) for i in range(5)]
-    assert len(book) == 3
-    ledgers[3].claim(segment_keys("a", np.arange(90)))
-    ledgers[4].claim(segment_keys("a", np.arange(60)))
-    book.of("con 6", 1)
-    assert book.of("con 4", 1) is ledgers[4]
-    assert book.of("con 3", 1) is not ledgers[3], "the oldest goes where they hold too much together"
 
 
 def test_a_full_ledger_counts_again_what_it_cannot_remember(monkeypatch: pytest.MonkeyPatch) -> None:
