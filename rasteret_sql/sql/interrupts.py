@@ -14,10 +14,13 @@ DuckDB tells a function that runs nothing of an interruption; it waits for it to
   statement fails.) Statements of other threads go on, as other work of theirs does. A handler that somebody else has installed is left alone,
   and so are all with the environment variable ``RASTERET_LEAVE_SIGNALS=1``; then Ctrl-C stops what the main thread itself waits for.
   Installed while binding, and not when the package is loaded, since notebooks set the handler anew for each cell.
+- The end of the process: DuckDB's threads go on with results that nobody has read to the end, and one that calls a function of ours after Python has
+  begun to end takes the process down (seen with DuckDB 2.0). So results are given up before.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -114,10 +117,22 @@ def _following(original: Callable[[Connection], Connection]) -> Callable[[Connec
     return cursor
 
 
+def _give_up_results() -> None:
+    """Of all connections that are known; DuckDB before 2.0 has no way, and no need."""
+    with _lock:
+        known = list(_origins.items())
+    for con, origin in known:
+        if abort := getattr(con, "abort", None):
+            interrupts.cancel(origin)
+            with suppress(duckdb.Error):  # it is closed
+                abort()
+
+
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - a lock held by another thread of the parent would stay held
     _lock = threading.RLock()
 
 
+atexit.register(_give_up_results)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

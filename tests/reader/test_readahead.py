@@ -162,7 +162,7 @@ def test_an_interrupt_ends_both(world: World) -> None:
     assert raised
     world.gate.set()
     world.wait()
-    assert world.read[0] == range(10, 20)
+    assert world.read in ([], [range(10, 20)]), "and the batch after it is not begun"
 
 
 def test_what_fails_while_units_are_asked_for_ends_what_is_read_ahead(world: World) -> None:
