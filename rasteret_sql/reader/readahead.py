@@ -94,8 +94,11 @@ class _Part:
         flow = self.query.flow
         try:
             flow.wait_for(after)
+            if self.dropped:
+                self.future.set_exception(Cancelled("nobody asks for it any more"))
+                return
             with self.query:
-                found = [] if self.dropped else read()
+                found = read()
             self.future.set_result(found)
         except BaseException as error:  # noqa: BLE001 - whoever asks for the units gets it
             self.future.set_exception(error)
@@ -150,9 +153,14 @@ class ReadAhead:
             return
         end = _end(units.totals, start, units.room)
         part = _Part(units.first + start, units.first + end, units.query())
+        thread = threading.Thread(target=part.run, args=(after, lambda: units.read(part.query, start, end)), name="rasteret-ahead", daemon=True)
         part.query.flow.begins(part.query.number)
-        self._parts.append(part)
-        threading.Thread(target=part.run, args=(after, lambda: units.read(part.query, start, end)), name="rasteret-ahead", daemon=True).start()
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many, or the process ends
+            part.query.flow.has_asked(part.query.number)
+        else:
+            self._parts.append(part)
 
     def done(self, stop: int, parts: list[_Part]) -> None:
         """All units before ``stop`` of these parts were taken."""
@@ -202,6 +210,7 @@ class Asking:
                 continue
             for position, number in zip(here.tolist(), self.numbers[here].tolist(), strict=True):
                 results[position], found[number - part.first] = found[number - part.first], None
+            self._read(here[[results[position] is None for position in here.tolist()]], results)  # asked for, and taken, before
         self.ahead.done(int(self.numbers.max()) + 1, self.parts)
         return results
 

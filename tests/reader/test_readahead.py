@@ -176,6 +176,37 @@ def test_what_fails_while_units_are_asked_for_ends_what_is_read_ahead(world: Wor
     assert not world.read, "nor does it begin again"
 
 
+def test_a_unit_that_is_asked_for_again_is_read_again(world: World) -> None:
+    world.ask(*range(10))
+    assert world.ask(*range(10, 15)) == numbers(10, 15)
+    assert world.ask(*range(12, 17)) == numbers(12, 17)
+    assert world.directly == [numbers(0, 10), numbers(12, 15)]
+
+
+def test_nothing_is_read_ahead_where_no_thread_can_be_had(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert world.ask(*range(10)) == numbers(0, 10)
+    assert world.ask(*range(10, 20)) == numbers(10, 20)
+    assert not world.read
+
+
+def test_closing_before_it_has_begun_leaves_who_asks_to_read(world: World) -> None:
+    """It waits for the first call to have asked, and is dropped meanwhile."""
+    first, second = world.query(), world.query()
+    units = FIRST + np.arange(20)
+    with world.statement.ahead.ask(units[:10], first, lambda positions: units[:10][positions].tolist()) as asking:
+        with world.statement.ahead.ask(units[10:], second, lambda positions: units[10:][positions].tolist()) as next_one:
+            world.statement.ahead.close()
+            first.flow.has_asked(first.number)
+            assert next_one.results() == numbers(10, 20)
+        assert asking.results() == numbers(0, 10)
+    world.wait()
+    assert not world.read
+
+
 def test_closing_leaves_who_is_waiting_to_read(world: World) -> None:
     """Another statement of the connection began: what this one still asks for it reads itself."""
     world.gate.clear()
