@@ -245,7 +245,7 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
     masks, blocks = list[Bools](), list[Block]()
     if requests:
         with query.statement.ahead.ask(tickets["seq"], query, read) as asking:
-            masks = block_masks(requests, tickets["no"], batch.geometries, chosen.pixels)
+            masks = block_masks(tickets, requests, batch.geometries, chosen.pixels)
             blocks = asking.results()
     table: list[tuple[ViewRequest, Bools, Block] | None] = [None] * int(batch.alive.sum())
     for position, request, mask, block in zip(batch.used.tolist(), requests, masks, blocks, strict=True):
@@ -265,17 +265,17 @@ def view_requests(tickets: Mapping[str, npt.NDArray[Any]]) -> list[ViewRequest]:
     return [ViewRequest(views[record], Window(*window)) for record, window in zip(records.tolist(), windows.tolist(), strict=True)]
 
 
-def block_masks(requests: Sequence[ViewRequest], nos: npt.NDArray[Any], geometries: Geometries, pixels: str) -> list[Bools]:
+def block_masks(tickets: Mapping[str, npt.NDArray[Any]], requests: Sequence[ViewRequest], geometries: Geometries, pixels: str) -> list[Bools]:
     """Which pixels of its window each geometry selects; the masks of all geometries on one grid are drawn together."""
+    windows = windows_of_tickets(tickets)
     by_grid: dict[tuple[Grid, str], list[int]] = {}
     for position, request in enumerate(requests):
         by_grid.setdefault((request.grid, request.view.crs), []).append(position)
     masks: list[Bools | None] = [None] * len(requests)
     for (grid, crs), members in by_grid.items():
-        mine = nos[members]
+        mine = tickets["no"][members]
         shapes = geometries.shapes(mine) if pixels == "window" else geometries.shapes_of(mine, crs, grid)  # then all that counts is that there is one
-        windows = np.array([(w.row, w.col, w.height, w.width) for w in (requests[member].window for member in members)], dtype=np.int64)
-        for position, mask in zip(members, _shared_masks(shapes, mine, grid, windows, pixels), strict=True):
+        for position, mask in zip(members, _shared_masks(shapes, mine, grid, windows[members], pixels), strict=True):
             masks[position] = mask
     return [mask for mask in masks if mask is not None]
 
@@ -349,7 +349,7 @@ def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Arr
     check_budget(query)
     columns = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
     requests = view_requests(columns)
-    masks = block_masks(requests, columns["no"], geometries, chosen.pixels)
+    masks = block_masks(columns, requests, geometries, chosen.pixels)
     with query:
         blocks = read_views(requests, query)
     cells: list[Column] = [None] * len(wkbs)
