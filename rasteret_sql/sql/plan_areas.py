@@ -31,7 +31,7 @@ __o AS (
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (
   SELECT src, g, record_id, datetime, {records.carried()} t.no AS met,
-    unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, t, g.wkb, crs)) AS u FROM __p
+    unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, if(live IS NULL, NULL, t), if(live IS NULL, NULL, g.wkb), crs)) AS u FROM __p
 )
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
   {status_of("u.status", "g.error IS NOT NULL")} AS status,

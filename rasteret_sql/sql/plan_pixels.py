@@ -47,7 +47,7 @@ __o AS (
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (
   SELECT src, record_id, datetime, {records.carried()}
-    unnest(__rasteret_pixel_rows({fixed}, [{listed(kind.sql for kind in types)}], live, t, wkb, crs)) AS u FROM __p
+    unnest(__rasteret_pixel_rows({fixed}, [{listed(kind.sql for kind in types)}], live, if(live IS NULL, NULL, t), if(live IS NULL, NULL, wkb), crs)) AS u FROM __p
 ),
 __x AS (
   SELECT src, record_id, datetime, u.a AS a, u.b AS b, u.c AS c, u.d AS d, u.e AS e, u.f AS f,
