@@ -1,7 +1,7 @@
 """``rasteret_read``: pixel arrays per geometry and record, in three steps.
 
 *announce* (per record, with all its candidate geometries) finds the windows and an order in which neighbours share segments;
-*pace* (per sorted batch) spaces the rows out so that each batch *fetch* is given holds no more pixels than the memory setting;
+*pace* (:mod:`rasteret_sql.udfs.pacing`) spaces the sorted rows out so that each batch *fetch* is given holds no more pixels than the memory setting;
 *fetch* reads one batch as one plan.
 """
 
@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from rasteret_sql.udfs.arrow import arrow_type, list_parts, lists, numbers, rows_at
+from rasteret_sql.udfs.arrow import arrow_type, list_parts, lists, rows_at
+from rasteret_sql.udfs.blocks import BLOCK_TYPE, Found, block_rows
 from rasteret_sql.udfs.candidates import Geometries, Objects
 from rasteret_sql.udfs.options import Options, options_of, statement_of
-from rasteret_sql.udfs.slots import PIXEL_SLOTS, Column, slot_fields, slot_lists, slots_sql, slots_type
+from rasteret_sql.udfs.pacing import batch_bytes
+from rasteret_sql.udfs.slots import Column, slot_lists
 from rasteret_sql.udfs.tickets import BOOK
 
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload
 from rasteret_sql.progress import foresee
 from rasteret_sql.raster.coverage import geometry_masks
-from rasteret_sql.raster.grid import Grid, Window, window_transform
+from rasteret_sql.raster.grid import Grid, Window
 from rasteret_sql.raster.targets import check_sizes
 from rasteret_sql.reader.areas import Windows, tile_order
 from rasteret_sql.reader.band import Band, physical
@@ -34,20 +36,14 @@ from rasteret_sql.reader.blocks import Block, Bools
 from rasteret_sql.reader.cost import Stored, announce_read, check_budget, stored_under
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.levels import View, source_windows, view_of
-from rasteret_sql.reader.readahead import BATCH, Announced, ends
+from rasteret_sql.reader.readahead import Announced
 from rasteret_sql.reader.statements import Statement
 from rasteret_sql.reader.warp import ViewRequest, read_views, view_nbytes
 
-AHEAD = "rasteret_read"
-"""The function whose next batch is read while DuckDB works on the last."""
 TICKET = (
     "STRUCT(no INTEGER, seq BIGINT, record BIGINT, win_row INTEGER, win_col INTEGER, win_height INTEGER, win_width INTEGER, "
     "nbytes BIGINT, statement UBIGINT)"
 )
-BLOCK = "STRUCT(crs VARCHAR, transform DOUBLE[], height INTEGER, width INTEGER, status UTINYINT, error VARCHAR, " + slots_sql(PIXEL_SLOTS) + ")"
-OK, NODATA, ERROR = 0, 1, 3
-NO_CENTRE = "the geometry holds no pixel's centre; pixels := 'all_touched' takes the pixels it touches"
-"""Said of geometries too small for the rule."""
 
 
 class _Sequence:
@@ -156,11 +152,6 @@ def _announce_ahead(first: int, columns: Mapping[str, npt.NDArray[Any]], options
     statement.ahead.announce(Announced(first, columns["nbytes"], batch_bytes(options), partial(options.query_of, statement), read))
 
 
-def batch_bytes(options: Options) -> int:
-    """What the results of one batch may hold: half of the setting where the next batch is read meanwhile."""
-    return options.settings.memory_bytes // (2 if options.function == AHEAD else 1)
-
-
 _WINDOW_FIELDS = ("no", "record", "win_row", "win_col", "win_height", "win_width", "nbytes")
 _TICKET_TYPES = {"seq": pa.int64(), "record": pa.int64(), "nbytes": pa.int64(), "statement": pa.uint64()}
 _TICKET_FIELDS = ("no", "seq", "record", "win_row", "win_col", "win_height", "win_width", "nbytes", "statement")
@@ -177,21 +168,6 @@ def _tickets(view: View, nos: npt.NDArray[np.int64], windows: Windows, nbytes: n
         "win_width": windows[:, 3],
         "nbytes": nbytes,
     }
-
-
-def pace(options: pa.Array, nbytes: pa.Array) -> pa.Array:
-    """A list per row: one live entry, and after the last row of each byte-bounded batch as many NULLs as fill DuckDB's vector."""
-    chosen = options_of(options)
-    if chosen is None:
-        return pa.array([], pa.list_(pa.uint8()))
-    sizes: npt.NDArray[np.int64] = np.nan_to_num(numbers(nbytes).astype(float)).astype(np.int64)
-    lengths = np.ones(len(sizes), dtype=np.int64)
-    stops = ends(sizes, batch_bytes(chosen))
-    if len(stops) > 1:
-        lengths[stops - 1] += BATCH - np.diff(stops, prepend=0)
-    dead = np.ones(lengths.sum(), dtype=bool)
-    dead[np.cumsum(lengths) - lengths] = False
-    return lists(lengths, pa.array(np.ones(len(dead), np.uint8), mask=dead))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,7 +209,7 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
     """One batch of blocks; a live row without ticket (its geometry meets no record) answers with an empty block, a dead row with none."""
     batch = batch_of(options, live, ticket, wkb, crs)
     if batch is None:
-        return pa.array([[]] * len(live), pa.list_(_block_type()))
+        return pa.array([[]] * len(live), pa.list_(BLOCK_TYPE))
     chosen, tickets = batch.options, batch.columns
     requests = view_requests(tickets)
     query = batch.query()
@@ -247,11 +223,12 @@ def fetch(options: pa.Array, types: pa.Array, live: pa.Array, ticket: pa.Array, 
         with query.statement.ahead.ask(tickets["seq"], query, read) as asking:
             masks = block_masks(tickets, requests, batch.geometries, chosen.pixels)
             blocks = asking.results()
-    table: list[tuple[ViewRequest, Bools, Block] | None] = [None] * int(batch.alive.sum())
+    table: list[Found] = [None] * int(batch.alive.sum())
     for position, request, mask, block in zip(batch.used.tolist(), requests, masks, blocks, strict=True):
         block.select(mask)
         table[position] = (request, mask, block)
-    return lists(batch.alive.astype(np.int64), _blocks(table, one_chunk(types)[0].as_py(), chosen.bands, scaled=chosen.scaled))
+    rows = block_rows(table, one_chunk(types)[0].as_py(), chosen.bands, scaled=chosen.scaled)
+    return lists(batch.alive.astype(np.int64), rows)
 
 
 def windows_of_tickets(columns: Mapping[str, npt.NDArray[Any]]) -> Windows:
@@ -285,44 +262,6 @@ def _shared_masks(shapes: Objects, nos: npt.NDArray[Any], grid: Grid, windows: W
     _, firsts, back = np.unique(nos, return_index=True, return_inverse=True)
     drawn = geometry_masks(shapes[firsts], grid, windows[firsts], pixels)
     return [drawn[i] for i in back.tolist()]
-
-
-def _blocks(table: Sequence[tuple[ViewRequest, Bools, Block] | None], types: Sequence[str], names: Sequence[str], *, scaled: bool) -> pa.StructArray:
-    """The batch as structs; rows without a block are all NULL."""
-    cells: list[list[Column]] = []
-    fixed: dict[str, list[Any]] = {name: [] for name in ("crs", "transform", "height", "width", "status", "error")}
-    for entry in table:
-        if entry is None:
-            cells.append([None] * len(names))
-            for column in fixed.values():
-                column.append(None)
-            continue
-        request, mask, block = entry
-        cells.append(
-            [
-                (np.zeros(mask.size), np.zeros(mask.size, bool)) if values is None or band is None else (physical(values, band, scaled=scaled), valid)
-                for values, valid, band in zip(block.values, block.valid, request.bands, strict=True)
-            ]
-        )
-        lacking = [name for name, band in zip(names, request.bands, strict=True) if band is None]
-        messages = block.errors + ([f"the record has no asset for {', '.join(lacking)}"] if lacking else [])
-        if not np.count_nonzero(mask):
-            messages.append(NO_CENTRE)
-        fixed["crs"].append(request.view.crs)
-        fixed["transform"].append(window_transform(request.grid, request.window))
-        fixed["height"].append(request.window.height)
-        fixed["width"].append(request.window.width)
-        fixed["status"].append(ERROR if block.errors else NODATA if block.nodata or lacking else OK)
-        fixed["error"].append("; ".join(messages) or None)
-    block_type = _block_type()
-    arrays = [pa.array(column, block_type.field(name).type) for name, column in fixed.items()]
-    slots = slot_fields(cells, types, PIXEL_SLOTS)
-    return pa.StructArray.from_arrays([*arrays, *slots.values()], [*fixed, *slots])
-
-
-def _block_type() -> pa.DataType:
-    fixed = [("crs", pa.string()), ("transform", pa.list_(pa.float64())), ("height", pa.int32()), ("width", pa.int32())]
-    return pa.struct([*fixed, ("status", pa.uint8()), ("error", pa.string()), *slots_type(PIXEL_SLOTS)])
 
 
 def pixels(options: pa.Array, payload: pa.Array, geometry: pa.Array, crs: pa.Array, statement: pa.Array, kind: str) -> pa.Array:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 from rasteret_sql.udfs.arrow import list_parts, lists, numbers, rows_at
+from rasteret_sql.udfs.blocks import NO_CENTRE
 from rasteret_sql.udfs.options import Options, options_of, parse_options, statement_of
-from rasteret_sql.udfs.read import NO_CENTRE
 from rasteret_sql.udfs.tickets import ZONES
 
 from rasteret_sql.collection.alike import alike_rows

@@ -26,7 +26,7 @@ from rasteret_sql.sql.filesystem import register_files
 from rasteret_sql.sql.planner import plan
 from rasteret_sql.sql.polling import counted
 from rasteret_sql.sql.scalars import scalar_options, typed_field, zonal_options
-from rasteret_sql.udfs import build, build_stac, export, geometry, info, link, pixels, read, sample, times, zonal
+from rasteret_sql.udfs import blocks, build, build_stac, export, geometry, info, link, pacing, pixels, read, sample, times, zonal
 from rasteret_sql.udfs import plan as cost
 from rasteret_sql.udfs.slots import PIXEL_SLOTS, VALUE_SLOTS
 
@@ -123,8 +123,8 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_sample": (_with(sample.sample, evaluate), sample.RESULT, False),
         "__rasteret_first_match": (_with(sample.first_match, evaluate), sample.RESULT, False),
         "__rasteret_announce": (read.announce, f"{read.TICKET}[]", False),
-        "__rasteret_pace": (read.pace, "UTINYINT[]", False),
-        "__rasteret_fetch": (read.fetch, f"{read.BLOCK}[]", False),
+        "__rasteret_pace": (pacing.pace, "UTINYINT[]", False),
+        "__rasteret_fetch": (read.fetch, f"{blocks.BLOCK}[]", False),
         "__rasteret_pixel_tickets": (pixels.announce, f"{read.TICKET}[]", False),
         "__rasteret_pixel_rows": (pixels.fetch, f"{pixels.RESULT}[]", False),
         "__rasteret_hold_zones": (zonal.hold, "BIGINT", False),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from rasteret_sql.sql import hints
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, reading, status_of, target_of
+from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, of_live, reading, status_of, target_of
 from rasteret_sql.sql.sources import BandType
 from rasteret_sql.sql.tables import Geometries
 
@@ -31,12 +31,13 @@ __o AS (
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (
   SELECT src, g, record_id, datetime, {records.carried()} t.no AS met,
-    unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, if(live IS NULL, NULL, t), if(live IS NULL, NULL, g.wkb), crs)) AS u FROM __p
-)
+    unnest(__rasteret_fetch({fixed}, [{listed(kind.sql for kind in types)}], live, {of_live("t")}, {of_live("g.wkb")}, crs)) AS u FROM __p
+),
+__l AS (SELECT *, unnest(u.live) AS live FROM __b)
 SELECT src.*, record_id, datetime, u.crs AS crs, u.transform AS transform, u.height AS height, u.width AS width, {listed(pixels)},
   {status_of("u.status", "g.error IS NOT NULL")} AS status,
   coalesce(g.error, u.error, if(g.xmin IS NULL, 'the geometry is NULL, empty or not on Earth', NULL), if(met IS NULL, {hint}, NULL)) AS error
-FROM __b"""
+FROM __l WHERE live IS NOT NULL"""
 
 
 def plan_cost(arguments: Arguments) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rasteret_sql.sql.arguments import Arguments
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, reading, target_of
+from rasteret_sql.sql.reading import PIXELS, area_ctes, get_ready, of_live, reading, target_of
 from rasteret_sql.sql.sources import double_types
 from rasteret_sql.sql.tables import Geometries
 
@@ -47,7 +47,8 @@ __o AS (
 __p AS (SELECT *, unnest(__rasteret_pace({fixed}, t.nbytes)) AS live FROM __o),
 __b AS (
   SELECT src, record_id, datetime, {records.carried()}
-    unnest(__rasteret_pixel_rows({fixed}, [{listed(kind.sql for kind in types)}], live, if(live IS NULL, NULL, t), if(live IS NULL, NULL, wkb), crs)) AS u FROM __p
+    unnest(__rasteret_pixel_rows({fixed}, [{listed(kind.sql for kind in types)}], live, {of_live("t")}, {of_live("wkb")}, crs)) AS u
+  FROM __p
 ),
 __x AS (
   SELECT src, record_id, datetime, u.a AS a, u.b AS b, u.c AS c, u.d AS d, u.e AS e, u.f AS f,

@@ -13,7 +13,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.durations import microseconds
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import files_ahead, get_ready, reading, status_of
+from rasteret_sql.sql.reading import files_ahead, get_ready, of_live, reading, status_of
 from rasteret_sql.sql.sources import BandType, Records, double_types
 from rasteret_sql.sql.tables import Geometries, located_points
 from rasteret_sql.udfs.options import Options
@@ -238,7 +238,7 @@ __a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM 
 __p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
 __u AS (
   SELECT record_id, datetime, {records.carried()}
-    unnest({asked.call}, if(live IS NULL, NULL, payload), if(live IS NULL, NULL, nos), {ticket})) AS u FROM __p
+    unnest({asked.call}, {of_live("payload")}, {of_live("nos")}, {ticket})) AS u FROM __p
 ),
 __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 

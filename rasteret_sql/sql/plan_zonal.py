@@ -14,7 +14,7 @@ from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.expressions import Expression, check_boolean, check_numeric, parse_expression
 from rasteret_sql.sql.formulas import Formulas
 from rasteret_sql.sql.quote import ident, listed, text
-from rasteret_sql.sql.reading import get_ready, reading, status_of, target_of
+from rasteret_sql.sql.reading import get_ready, of_live, reading, status_of, target_of
 from rasteret_sql.sql.sources import BandType, Records, double_types
 from rasteret_sql.sql.tables import Geometries
 from rasteret_sql.udfs.options import Options
@@ -116,7 +116,7 @@ def _per_record(records: Records, options: Options, types: list[BandType], *, pa
     if paced:
         weight = f"__rasteret_weigh({text(options.to_json())}, payload, nos, {ticket})"
         pace = f"\n__p AS (SELECT *, unnest(__rasteret_pace({text(options.to_json())}, {weight})) AS live FROM __a),"
-        rows, live = "__p", ("if(live IS NULL, NULL, payload)", "if(live IS NULL, NULL, nos)")
+        rows, live = "__p", (of_live("payload"), of_live("nos"))
     return f"""{pairing.with_payload(records)},
 __a AS (
   SELECT *, __rasteret_zonal_announce({text(options.to_json())}, payload, nos, {ticket}, statement) AS announced FROM __v ORDER BY announced, f, k

@@ -81,3 +81,11 @@ def area_ctes(
 def status_of(status: str, broken: str) -> str:
     """The text of a status, out of the reader's number (NULL where no record was met) and whether the place itself is ``broken``."""
     return f"CASE {status} {_STATUS} ELSE if({broken}, 'error', 'outside') END"
+
+
+def of_live(expression: str) -> str:
+    """An expression on a paced row (:mod:`rasteret_sql.udfs.pacing`); NULL in dead rows, which repeat a live one.
+
+    A function is handed all 2,048 rows of a vector, polygons of a megabyte too.
+    """
+    return f"if(live IS NULL, NULL, {expression})"
