@@ -20,6 +20,7 @@ from pyproj.exceptions import CRSError, ProjError
 
 from rasteret_sql.errors import InvalidArgument, one_line
 from rasteret_sql.raster.proj import begin_in_proj_thread, in_proj_thread
+from rasteret_sql.raster.utm import pipeline
 from rasteret_sql.raster.world import across_antimeridian, cut_to_world, leave_world, turned_into
 
 if TYPE_CHECKING:
@@ -96,6 +97,13 @@ def _alike(first: str, second: str) -> bool:
 
 
 @lru_cache(maxsize=512)
+def _way(src: str, dst: str) -> pyproj.Transformer:
+    """The transformation of points from ``src`` to ``dst``; errors as of :func:`_transformer`. It does not know its CRSs, as boxes need."""
+    known = pipeline(src, dst)
+    return _transformer(src, dst) if known is None else pyproj.Transformer.from_pipeline(known)
+
+
+@lru_cache(maxsize=512)
 def _transformer(src: str, dst: str) -> pyproj.Transformer:
     """The transformation from ``src`` to ``dst``, (x, y) to (x, y); :class:`InvalidArgument` when PROJ knows none."""
     try:
@@ -123,7 +131,7 @@ def transform_points(x: npt.ArrayLike, y: npt.ArrayLike, src: str, dst: str) -> 
 
 @in_proj_thread
 def _transform(x: Floats, y: Floats, src: str, dst: str) -> tuple[Floats, Floats]:
-    out_x, out_y = _transformer(src, dst).transform(x, y)
+    out_x, out_y = _way(src, dst).transform(x, y)
     return np.asarray(out_x, dtype=np.float64), np.asarray(out_y, dtype=np.float64)
 
 
