@@ -96,7 +96,7 @@ class RangeRead(Exchange[Answer]):
         return Answer(await self._body(response, facts.length, transfer), facts.size, facts.etag)
 
     async def _body(self, response: ClientResponse, length: int, transfer: Transfer) -> bytes | memoryview:
-        if self._memory and length >= receiving.SMALLEST and await receiving.exchanges() and receiving.is_plain(response, length):
+        if self._memory and length >= receiving.SMALLEST and receiving.exchanges() and receiving.is_plain(response, length):
             return await _receive_body(response, self._memory(length), transfer)
         return await _read_body(response, length, self._asked, transfer)
 

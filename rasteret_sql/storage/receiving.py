@@ -8,13 +8,15 @@ aiohttp has its connection back, and is told that the body has ended.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from aiohttp import ClientPayloadError, ClientResponse
 
 from rasteret_sql.storage.gathering import gathering
 
+T = TypeVar("T")
 SMALLEST = 128 << 10
 """Bytes still to come, from which it pays to exchange protocols."""
 
@@ -24,8 +26,11 @@ GATHERED = 1 << 20
 _exchanges: bool | None = None
 
 
-async def exchanges() -> bool:
-    """Does this version of aiohttp take it that a body came another way? It must begin each answer anew, whatever became of the last: tried once."""
+def exchanges() -> bool:
+    """Does this version of aiohttp take it that a body came another way? It must begin each answer anew, whatever became of the last: tried once.
+
+    On the event loop, and without waiting: many first answers come together, and none of them is to go on before this is known.
+    """
     global _exchanges  # noqa: PLW0603 - a fact about the installed version
     if _exchanges is None:
         _exchanges = False
@@ -35,14 +40,25 @@ async def exchanges() -> bool:
             handler = ResponseHandler(asyncio.get_running_loop())
             handler.set_response_params()
             handler.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
-            _, body = await asyncio.wait_for(handler.read(), 1)
+            _, body = _at_once(handler.read())
             body.feed_eof()
             ready = not handler.should_close
             handler.set_response_params()
             handler.data_received(b"HTTP/1.1 206 Partial Content\r\ncontent-length: 2\r\n\r\nok")
-            message, body = await asyncio.wait_for(handler.read(), 1)
+            message, body = _at_once(handler.read())
             _exchanges = ready and message.code == 206 and body.read_nowait() == b"ok" and not handler.should_close
     return _exchanges
+
+
+def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for; RuntimeError where it would wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("it waits")
 
 
 def is_plain(response: ClientResponse, length: int) -> bool:

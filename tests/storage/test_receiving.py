@@ -50,8 +50,22 @@ def read(store: Store, url: str, span: slice = SPAN, **options) -> memoryview:
     return loop.run(store.read_into(BlockPool().buffer, url, span.start, span.stop - span.start, **options))
 
 
+async def exchanges() -> bool:
+    return receiving.exchanges()
+
+
 def test_the_aiohttp_at_hand_can_do_without() -> None:
-    assert loop.run(receiving.exchanges())
+    assert loop.run(exchanges())
+
+
+def test_first_answers_that_come_together_are_all_received(large, path, store, bodies, monkeypatch) -> None:
+    """None of them is left to aiohttp because another one's trial is still under way."""
+    monkeypatch.setattr(receiving, "_exchanges", None)
+    pool, count = BlockPool(), 16
+    url = large.script(path, *[OK] * count)
+    reads = [loop.spawn(store.read_into(pool.buffer, url, SPAN.start, SPAN.stop - SPAN.start)) for _ in range(count)]
+    assert all(loop.wait(read) == WANTED for read in reads)
+    assert len(bodies) == count
 
 
 def test_bytes_come_where_they_are_wanted(large, path, store, metrics, bodies) -> None:
@@ -179,7 +193,7 @@ def test_an_aiohttp_that_begins_no_answer_anew(large, path, store, bodies, monke
     monkeypatch.setattr(receiving, "_exchanges", None)
     once = ResponseHandler.set_response_params
     monkeypatch.setattr(ResponseHandler, "set_response_params", lambda self, **options: None if self._parser else once(self, **options))
-    assert not loop.run(receiving.exchanges())
+    assert not loop.run(exchanges())
     monkeypatch.setattr(ResponseHandler, "set_response_params", once)
     assert read(store, large.script(path)) == WANTED
     assert not bodies
@@ -201,7 +215,9 @@ from rasteret_sql.storage import loop, receiving
 from rasteret_sql.storage.metrics import Metrics
 from rasteret_sql.storage.store import Store
 store, pool = Store(Settings(), Metrics()), BlockPool()
-assert loop.run(receiving.exchanges())
+async def exchanges():
+    return receiving.exchanges()
+assert loop.run(exchanges())
 for start in range(3):
     data = loop.run(store.read_into(pool.buffer, {url!r}, start, 4_000_000))
     assert isinstance(data, memoryview)
