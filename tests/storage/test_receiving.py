@@ -61,6 +61,8 @@ def test_the_aiohttp_at_hand_can_do_without() -> None:
 def test_first_answers_that_come_together_are_all_received(large, path, store, bodies, monkeypatch) -> None:
     """None of them is left to aiohttp because another one's trial is still under way."""
     monkeypatch.setattr(receiving, "_exchanges", None)
+    received, slow = ResponseHandler.data_received, iter([0.3])
+    monkeypatch.setattr(ResponseHandler, "data_received", lambda self, data: (time.sleep(next(slow, 0)), received(self, data))[1])
     pool, count = BlockPool(), 16
     url = large.script(path, *[OK] * count)
     reads = [loop.spawn(store.read_into(pool.buffer, url, SPAN.start, SPAN.stop - SPAN.start)) for _ in range(count)]
