@@ -122,7 +122,7 @@ def test_codecs_and_ways_are_there(files):
         "import sys; from rasteret_sql.collection import ahead; from rasteret_sql.raster import crs; import threading\n"
         f"ahead.get_ready({[str(file) for file in files]!r}, ['r'], overviews=False)\n"
         "[thread.join() for thread in threading.enumerate() if thread.name == 'rasteret-ahead']\n"
-        "print('imagecodecs._deflate' in sys.modules, crs._transformer.cache_info().currsize)"
+        "print('imagecodecs._deflate' in sys.modules, crs._way.cache_info().currsize)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout.split(), done.stderr) == (["True", "2"], "")
