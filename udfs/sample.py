@@ -21,14 +21,14 @@ from rasteret_sql.collection.ahead import crs_met
 from rasteret_sql.collection.nested import one_chunk
 from rasteret_sql.collection.rows import bands_of_payload, rows_by_bands
 from rasteret_sql.errors import RasteretError
-from rasteret_sql.raster.crs import CRS84, transform_points
+from rasteret_sql.raster.crs import CRS84
 from rasteret_sql.raster.proj import begin_in_proj_thread
 from rasteret_sql.reader.band import Band, physical
 from rasteret_sql.reader.cost import check_budget
 from rasteret_sql.reader.engine import Query
 from rasteret_sql.reader.gather import Ints
 from rasteret_sql.reader.points import How, Places, PlacesKey, PointReader
-from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult, ascending
+from rasteret_sql.reader.visits import MASKED, NO_TIME, NODATA, Points, Visit, VisitResult
 from rasteret_sql.reader.zones import Evaluate
 
 _WINDOW_SLOTS = {"BIGINT": "wi", "UBIGINT": "wu", "DOUBLE": "wf"}
@@ -51,7 +51,8 @@ _HELD = pa.struct(
         ("error", pa.list_(pa.string())),
     ]
 )
-
+CELLS = "STRUCT(cell BIGINT, points BIGINT)[]"
+_CELL = pa.struct([("cell", pa.int64()), ("points", pa.int64())])
 
 MOST_PROJECTED = 500_000
 """Points times CRSs that are projected before it is known which are needed: a tenth of a second."""
@@ -73,7 +74,7 @@ def hold(points: pa.Array, crs: pa.Array, on_error: pa.Array, files: pa.Array) -
     complain(found, one_chunk(on_error)[0].as_py())
     time = parts.field("time").fill_null(NO_TIME).to_numpy()[order] if parts.type.get_field_index("time") >= 0 else None
     held = Points(x[order], y[order], name, time)
-    sides = [pa.array(side, mask=~np.isfinite(side)) for side in transform_points(held.x, held.y, name, CRS84)]
+    sides = [pa.array(side, mask=~np.isfinite(side)) for side in held.in_crs(CRS84)]
     ways = crs_met(one_chunk(files)[0].as_py())
     for way in ways if len(held.x) * len(ways) <= MOST_PROJECTED else ():
         begin_in_proj_thread(held.in_crs, way)
@@ -82,10 +83,19 @@ def hold(points: pa.Array, crs: pa.Array, on_error: pa.Array, files: pa.Array) -
     return pa.StructArray.from_arrays([pa.array([POINTS.hold(held)]), *columns, errors], fields=list(_HELD))
 
 
+def divide(ticket: pa.Array, size: pa.Array) -> pa.Array:
+    """One row: the cells of so many degrees that hold points of a statement, and how many."""
+    number, degrees = one_chunk(ticket), one_chunk(size)
+    if not len(number) or not number[0].is_valid:
+        return pa.nulls(len(number), pa.list_(_CELL))
+    cells = POINTS.get(number[0].as_py()).divide(degrees[0].as_py())
+    return lists([len(cells.numbers)], pa.StructArray.from_arrays([pa.array(cells.numbers), pa.array(cells.counts)], fields=list(_CELL)))
+
+
 def announce(
-    options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+    options: pa.Array, types: pa.Array, payload: pa.Array, cells: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
 ) -> pa.Array:
-    """One row per record with the numbers of its candidate points: writes down what reading them takes. SQL sorts by the answer, the same for all
+    """One row per record with its cells that hold points: writes down what reading them takes. SQL sorts by the answer, the same for all
     rows, so that it is known of all records before the first is read.
     """
     chosen = options_of(options)
@@ -93,38 +103,46 @@ def announce(
         return pa.array([], pa.uint8())
     number, kinds = one_chunk(ticket)[0].as_py(), one_chunk(types)[0].as_py()
     points = POINTS.get(number)
-    visits = _visits(chosen, one_chunk(payload), one_chunk(nos), points)
+    visits = _visits(chosen, one_chunk(payload), one_chunk(cells), points)
     places = _reader(points, kinds, chosen, chosen.query(statement_of(statement)), evaluate).announce(visits)
     _ANNOUNCED.leave(number, places)
     return pa.array(np.zeros(len(visits), np.uint8))
 
 
-def _visits(options: Options, payload: pa.Array, nos: pa.Array, points: Points) -> list[Visit]:
-    return [Visit(*visit) for visit in zip(bands_of_payload(payload, options.bands), _candidates(nos, points), strict=True)]
+def _visits(options: Options, payload: pa.Array, cells: pa.Array, points: Points) -> list[Visit]:
+    return [Visit(*visit) for visit in zip(bands_of_payload(payload, options.bands), _candidates(cells, points), strict=True)]
 
 
-def _candidates(nos: pa.Array, points: Points) -> list[Ints]:
-    """Of each row, in ascending order."""
-    bounds, flat = list_parts(nos)
-    candidates = flat.to_numpy()
-    return [ascending(candidates[start:stop], len(points.x)) for start, stop in pairwise(bounds.tolist())]
+def _candidates(cells: pa.Array, points: Points) -> list[Ints]:
+    """The points in the cells of each row, in ascending order; rows of the same cells share theirs."""
+    bounds, flat = list_parts(cells)
+    in_rows = flat.to_numpy()
+    known: dict[bytes, Ints] = {}
+    found = []
+    for start, stop in pairwise(bounds.tolist()):
+        mine = np.sort(in_rows[start:stop])
+        key = mine.tobytes()
+        if key not in known:
+            known[key] = points.in_cells(mine)
+        found.append(known[key])
+    return found
 
 
 def sample(
-    options: pa.Array, types: pa.Array, payload: pa.Array, nos: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
+    options: pa.Array, types: pa.Array, payload: pa.Array, cells: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
 ) -> pa.Array:
-    """One row per record with the numbers of its candidate points; answers with those that lie in it. Rows without candidates only pace the calls.
+    """One row per record with its cells that hold points; answers with those points that lie in it. Rows without cells only pace the calls.
 
     ``types`` are the SQL types of all bands' single values; ``evaluate`` computes masks.
     """
     chosen = options_of(options)
     if chosen is None:
         return ones(_rows([], [], (), Options("rasteret_sample"), np.empty(0, np.int64)))
-    alive = one_chunk(nos).is_valid().to_numpy(zero_copy_only=False)
+    alive = one_chunk(cells).is_valid().to_numpy(zero_copy_only=False)
     here = np.flatnonzero(alive)
     number, kinds = one_chunk(ticket)[0].as_py(), one_chunk(types)[0].as_py()
     points = POINTS.get(number)
-    visits = _visits(chosen, rows_at(payload, here), rows_at(nos, here), points)
+    visits = _visits(chosen, rows_at(payload, here), rows_at(cells, here), points)
     with chosen.query(statement_of(statement)) as query:
         known = _ANNOUNCED.take(number)
         check_budget(query)
@@ -135,7 +153,7 @@ def sample(
 def first_match(
     options: pa.Array, types: pa.Array, records: pa.Array, pairs: pa.Array, ticket: pa.Array, statement: pa.Array, evaluate: Evaluate
 ) -> pa.Array:
-    """One row for all: records (newest first) and the candidate points of each; answers with one value of each point: the newest, or the nearest
+    """One row for all: records (newest first) and the cells of each; answers with one value of each point: the newest, or the nearest
     in time.
     """
     chosen = options_of(options)
@@ -144,7 +162,7 @@ def first_match(
     parts = list_parts(pairs)[1]
     points = POINTS.get(one_chunk(ticket)[0].as_py())
     at = parts.field("time").to_pylist() if chosen.match == "nearest" else [None] * len(parts)
-    by_record = dict(zip(parts.field("record").to_pylist(), zip(_candidates(parts.field("nos"), points), at, strict=True), strict=True))
+    by_record = dict(zip(parts.field("record").to_pylist(), zip(_candidates(parts.field("cells"), points), at, strict=True), strict=True))
     bands = bands_of_payload(list_parts(records)[1], chosen.bands)
     visits = [Visit(mine, *by_record[number]) for number, mine in enumerate(bands)]
     kinds = one_chunk(types)[0].as_py()

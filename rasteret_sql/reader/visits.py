@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from rasteret_sql.raster.crs import transform_points
+from rasteret_sql.raster.crs import CRS84, transform_points
 from rasteret_sql.raster.proj import in_proj_thread
 from rasteret_sql.reader.band import Band
+from rasteret_sql.reader.cells import PointCells
 from rasteret_sql.reader.gather import Bools, Ints
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +24,7 @@ _MANY = 16
 """One in so many, of all numbers there are."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Points:
     """Coordinates of all points of a call, in one CRS; visits name them by position."""
 
@@ -33,10 +34,11 @@ class Points:
     time: Ints | None = None
     """Microseconds since 1970 in UTC, NO_TIME where there is none; needed by ``nearest`` only."""
     _elsewhere: dict[str, tuple[Floats, Floats]] = field(default_factory=dict, init=False, repr=False)
+    _cells: PointCells | None = field(default=None, init=False, repr=False)
 
     def in_crs(self, crs: str) -> tuple[Floats, Floats]:
         """Coordinates in another CRS; worked out once, however many calls read these points: who asks meanwhile waits for it."""
-        found = self._elsewhere.get(crs)
+        found = (self.x, self.y) if crs == self.crs else self._elsewhere.get(crs)
         return self._located(crs) if found is None else found
 
     @in_proj_thread
@@ -45,9 +47,21 @@ class Points:
             self._elsewhere[crs] = transform_points(self.x, self.y, self.crs, crs)
         return self._elsewhere[crs]
 
+    def divide(self, size: float) -> PointCells:
+        """The cells of so many degrees that hold points."""
+        self._cells = PointCells(*self.in_crs(CRS84), size)
+        return self._cells
+
+    def in_cells(self, numbers: Ints) -> Ints:
+        """Those in some of the cells that they were divided into, in ascending order."""
+        if self._cells is None:
+            raise ValueError("points were not divided into cells")
+        return ascending(self._cells.points(numbers), len(self.x))
+
     @property
     def nbytes(self) -> int:
-        return sum(x.nbytes + y.nbytes for x, y in ((self.x, self.y), *list(self._elsewhere.values())))
+        cells = 0 if self._cells is None else self._cells.nbytes
+        return cells + sum(x.nbytes + y.nbytes for x, y in ((self.x, self.y), *list(self._elsewhere.values())))
 
 
 def ascending(numbers: Ints, count: int) -> Ints:

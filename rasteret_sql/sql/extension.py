@@ -119,6 +119,7 @@ def _functions() -> dict[str, tuple[Function, str, bool]]:
         "__rasteret_geometries": (geometry.geometries, geometry.GEOMETRY, False),
         "__rasteret_polygons": (geometry.polygons, geometry.GEOMETRY, False),
         "__rasteret_hold": (sample.hold, sample.HELD, False),
+        "__rasteret_cells": (sample.divide, sample.CELLS, False),
         "__rasteret_sample_announce": (_with(sample.announce, evaluate), "UTINYINT", False),
         "__rasteret_sample": (_with(sample.sample, evaluate), sample.RESULT, False),
         "__rasteret_first_match": (_with(sample.first_match, evaluate), sample.RESULT, False),

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rasteret_sql.reader.cells import ROWS
 from rasteret_sql.sql.catalogue import STATEMENT
 from rasteret_sql.sql.quote import listed, text
 from rasteret_sql.sql.sources import Records
 
 _RELATION = "__rasteret_rel"
 
-_LEAST_CELL = 1e-7
-"""Degrees: a centimetre."""
+_LEAST_CELL = 2e-7
+"""Degrees: two centimetres; cells have numbers as far as 429 degrees then."""
 _MOST_CELLS = 64
 LARGER = (
     "a record is larger than the files of its collection say (rasteret_sql:extents in the metadata of the first); "
@@ -69,20 +70,17 @@ __rc AS (SELECT *, unnest(range(floor(ymin / size)::BIGINT, floor(ymax / size)::
 
 
 def point_pairs(records: Records) -> str:
-    """``__pairs``: one row per record with the numbers of all points in its cells.
+    """``__pairs``: one row per record with the numbers of its cells that hold points, and how many points these are.
 
-    Points are listed once per cell, so that no row is made per pair; record_id and datetime are grouping keys, so that filters on them go
-    below the reading.
+    The reader knows which points lie in a cell (``reader/cells.py``), so that nothing is made per pair; record_id and datetime are grouping keys,
+    so that filters on them go below the reading.
     """
     return f"""
 __c AS MATERIALIZED (SELECT {_cell_size(records, 2)} AS size),{_record_cells()},
-__gc AS (
-  SELECT cx, cy, list(no) AS nos
-  FROM (SELECT no, floor(lon / size)::BIGINT AS cx, floor(lat / size)::BIGINT AS cy FROM __g, __c WHERE lon IS NOT NULL) GROUP BY cx, cy
-),
+__gc AS (SELECT unnest(__rasteret_cells((SELECT h.ticket FROM __h), size), recursive := true) FROM __c),
 __pairs AS (
-  SELECT r.f, r.k, r.record_id, r.datetime, flatten(list(p.nos)) AS nos
-  FROM __rc AS r JOIN __gc AS p ON r.cx = p.cx AND r.cy = p.cy
+  SELECT r.f, r.k, r.record_id, r.datetime, list(p.cell) AS cells, sum(p.points)::BIGINT AS points
+  FROM __rc AS r JOIN __gc AS p ON r.cx * {ROWS} + r.cy = p.cell
   GROUP BY r.f, r.k, r.record_id, r.datetime
 )"""
 

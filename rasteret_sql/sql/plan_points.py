@@ -231,14 +231,14 @@ def _microseconds(value: str, cast: str = "CAST") -> str:
 def _sample_all(asked: _Sample) -> str:
     """Records are paced, so that one call's results hold no more than the memory setting; a tile serves one record, so no tile is read twice."""
     records, options = asked.records, asked.options
-    pace = f"__rasteret_pace({text(options.to_json())}, len(nos) * {asked.point_bytes})"
+    pace = f"__rasteret_pace({text(options.to_json())}, points * {asked.point_bytes})"
     ticket = f"{_TICKET}, statement"
     return f"""{pairing.point_pairs(records)},{pairing.with_payload(records)},
-__a AS (SELECT *, {asked.announcing}, payload, nos, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
+__a AS (SELECT *, {asked.announcing}, payload, cells, {ticket}) AS announced FROM __v ORDER BY announced, f, k),
 __p AS (SELECT *, unnest({pace}) AS live FROM __a, {pairing.MANY}),
 __u AS (
   SELECT record_id, datetime, {records.carried()}
-    unnest({asked.call}, {of_live("payload")}, {of_live("nos")}, {ticket})) AS u FROM __p
+    unnest({asked.call}, {of_live("payload")}, {of_live("cells")}, {ticket})) AS u FROM __p
 ),
 __s AS (SELECT record_id, datetime, {asked.spread} FROM __u)"""
 
@@ -257,7 +257,7 @@ __recs AS MATERIALIZED (
 __u AS (
   SELECT {records.carried()} unnest({asked.call}, payloads, pairs, ticket, statement)) AS u FROM (
     SELECT {records.carried("any_value(examples) AS examples")}
-      list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'nos': nos{time}}}) AS pairs,
+      list(payload ORDER BY ri) AS payloads, list({{'record': ri, 'cells': cells{time}}}) AS pairs,
       {_TICKET} AS ticket, {STATEMENT} AS statement FROM __recs
   ) WHERE payloads IS NOT NULL
 ),

@@ -19,7 +19,7 @@ def test_a_call_of_rows_that_only_pace_answers_with_none() -> None:
         pa.array([Options("rasteret_sample", ("B1",)).to_json()] * dead),
         pa.array([["INTEGER"]] * dead),
         pa.nulls(dead, pa.struct([("file", pa.string()), ("row", pa.int64())])),
-        pa.nulls(dead, pa.list_(pa.int32())),
+        pa.nulls(dead, pa.list_(pa.int64())),
         pa.array([ticket] * dead, pa.int64()),
         pa.nulls(dead, pa.uint64()),
     )
