@@ -7,17 +7,13 @@ million pairs, but some tens of cells.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from rasteret_sql.raster.grid import Floats, Ints
 
 ROWS = 1 << 32
 """The number of a cell is ``floor(lon / size) * ROWS + floor(lat / size)``."""
 _LAST = (1 << 31) - 1
 """Cells beyond are taken as one, on either side: a number has 64 bits, and what lies there is not on Earth."""
-_RADIX = 1 << 16
-"""NumPy sorts as many different numbers by radix, ten times faster than more."""
 
 
 class PointCells:
@@ -26,10 +22,10 @@ class PointCells:
     def __init__(self, lon: Floats, lat: Floats, size: float) -> None:
         placed = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
         cols, rows = (np.clip(np.floor(side[placed] / size), -_LAST, _LAST).astype(np.int64) for side in (lon, lat))
-        order = np.argsort(_close(cols, rows), kind="stable")
-        in_cells = cols[order] * ROWS + rows[order]
-        self.numbers, firsts = np.unique(in_cells, return_index=True)
-        self._bounds = np.append(firsts, len(in_cells))
+        in_cells = cols * ROWS + rows
+        order = np.argsort(in_cells, kind="stable")
+        self.numbers, firsts = np.unique(in_cells[order], return_index=True)
+        self._bounds = np.append(firsts, len(order))
         self._points = placed[order]
 
     @property
@@ -45,12 +41,3 @@ class PointCells:
         """Positions of the points in these of the cells; ascending within a cell."""
         at = np.searchsorted(self.numbers, numbers).tolist()
         return np.concatenate([self._points[:0], *(self._points[self._bounds[i] : self._bounds[i + 1]] for i in at)])
-
-
-def _close(cols: Ints, rows: Ints) -> npt.NDArray[np.integer]:
-    """Numbers in the order of the cells' own, without gaps between columns; small ones where they all are."""
-    if not len(cols):
-        return cols
-    west, south = int(cols.min()), int(rows.min())
-    wide, tall = int(cols.max()) - west + 1, int(rows.max()) - south + 1
-    return ((cols - west) * tall + (rows - south)).astype(np.uint16) if wide * tall <= _RADIX else cols * ROWS + rows

@@ -43,7 +43,7 @@ def test_cells_hold_the_points_that_lie_in_them(places, size, random) -> None:
 
 
 def test_many_points_in_cells_far_apart() -> None:
-    """Too many cells for the short sort."""
+    """Nearly as many cells as points."""
     random = np.random.default_rng(7)
     lon, lat = random.uniform(-180, 180, 20_000), random.uniform(-90, 90, 20_000)
     cells, known = PointCells(lon, lat, 0.01), cells_of(list(zip(lon.tolist(), lat.tolist(), strict=True)), 0.01)
